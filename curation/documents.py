@@ -1,0 +1,84 @@
+"""The document schema: the one list of column names, with Arrow type, meaning and unit.
+
+A document is one row of an Arrow table. Every document carries the core columns from the reader to the last
+shard; stages add typed columns and never rename another's. Names live here, in one place, so that two stages
+cannot mean different things by the same word; a stage outside this project may still add columns that are not
+listed, as long as it declares them.
+
+Trade-off: a flat list of columns instead of a nested `metadata` map. A flat column costs nothing when it is
+absent, compresses by dictionary, and can be filtered on by every parquet reader; a map can do none of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import xxhash
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, what it means (with the unit), and whether it is kept out of shards.
+
+    `transient` columns (raw HTML, PDF bytes) feed a later stage of the same segment and are never written.
+    """
+
+    type: pa.DataType
+    meaning: str
+    transient: bool = False
+
+
+CORE: dict[str, Column] = {
+    "id": Column(pa.string(), "unique and stable: 32 hex digits from source, file and record position"),
+    "text": Column(pa.large_string(), "the document's text; null until a stage has extracted it"),
+    "url": Column(pa.string(), "address the document was fetched from; null if it has none"),
+    "source": Column(pa.string(), "name of the input the document came from, as the pipeline calls it"),
+    "file": Column(pa.string(), "input file, relative to the folder the input pattern starts from"),
+    "position": Column(pa.int64(), "where the record starts in `file`: byte offset, or row number for tables"),
+}
+
+COLUMNS: dict[str, Column] = CORE | {
+    # stages/read
+    "html": Column(pa.large_string(), "page source, decoded", transient=True),
+    "content": Column(pa.large_binary(), "record payload that is not text (a PDF), undecoded", transient=True),
+    "mime": Column(pa.string(), "media type the server declared, lower case, without parameters"),
+    "charset": Column(pa.string(), "encoding the payload was decoded with"),
+    "truncated": Column(pa.string(), "why the payload is incomplete; null if it is whole"),
+    "date": Column(pa.timestamp("s", tz="UTC"), "when the document was fetched"),
+    # stages/extract
+    "title": Column(pa.string(), "title of the page; null if it has none"),
+    # stages/annotate
+    "language": Column(pa.string(), "language and script as in FLORES-200 (`fra_Latn`); `und` if unknown"),
+    "language_score": Column(pa.float32(), "probability of `language`, 0 to 1"),
+    "script": Column(pa.string(), "ISO 15924 code of the script most letters of `text` belong to"),
+    # stages/dedup
+    "duplicates": Column(pa.int32(), "size of the duplicate cluster this document was kept from; 1 if alone"),
+    # stages/tokenize
+    "input_ids": Column(pa.list_(pa.field("element", pa.int32(), nullable=False)), "token ids, no end-of-document"),
+    "n_tokens": Column(pa.int32(), "number of token ids"),
+    "n_bytes": Column(pa.int64(), "UTF-8 bytes of the text that was tokenized"),
+}
+
+
+def column_type(name: str) -> pa.DataType:
+    """Arrow type of a listed column. KeyError if it is not listed."""
+    return COLUMNS[name].type
+
+
+def is_transient(name: str) -> bool:
+    """Whether a column must not be written to shards."""
+    return name in COLUMNS and COLUMNS[name].transient
+
+
+def document_id(source: str, file: str, position: int | str) -> str:
+    """The id of the record at `position` of `file`: xxh128 of the three, 32 hex digits.
+
+    It depends on nothing but where the record lies, so it is the same on every machine and in every run.
+    """
+    return xxhash.xxh3_128_hexdigest(f"{source}\0{file}\0{position}".encode("utf-8", "surrogatepass"))
+
+
+def empty(columns: dict[str, pa.DataType]) -> pa.Table:
+    """A table of no documents with the given columns."""
+    return pa.schema(list(columns.items())).empty_table()

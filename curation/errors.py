@@ -1,0 +1,21 @@
+"""The errors a user can meet, each with the exit code that the command line gives it.
+
+A user's mistake is told in one line that names file, line, key or document, says what was expected and what to
+do; it never shows a traceback. Anything that is not one of these classes is a bug of ours and does show one.
+"""
+
+
+class CurationError(Exception):
+    """A run that failed for a reason the user can act on. Exit code 1."""
+
+    exit_code = 1
+
+
+class ConfigError(CurationError):
+    """A mistake in pipelines.yaml, in a flag or in an input path, found before any work starts. Exit code 2."""
+
+    exit_code = 2
+
+
+class ContractError(CurationError):
+    """A stage broke its contract (lost rows, changed ids, returned undeclared columns): the run must not go on."""

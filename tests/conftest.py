@@ -1,0 +1,31 @@
+"""What every test may use: a builder of document tables, and quiet threads."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+import pyarrow as pa
+import pytest
+
+from curation.documents import CORE, column_type, document_id
+
+
+@pytest.fixture
+def documents():
+    """Build a table of documents from texts: `documents(["one", "two"], language=["eng_Latn", "fra_Latn"])`."""
+
+    def build(texts, **columns):
+        n = len(texts)
+        values = {
+            "id": [document_id("test", "test.txt", i) for i in range(n)],
+            "text": texts,
+            "url": [f"https://example.org/{i}" for i in range(n)],
+            "source": ["test"] * n,
+            "file": ["test.txt"] * n,
+            "position": list(range(n)),
+        } | columns
+        types = {name: column_type(name) for name in values if name in CORE or name in columns}
+        return pa.table({name: pa.array(v, types[name]) for name, v in values.items()})
+
+    return build
