@@ -1,0 +1,47 @@
+"""Rule parameters by language, as FineWeb-2 published them, for the languages of Qwen3.
+
+A rule tuned on English drops most of other languages: German words are longer than English ones, Thai lines do not
+end in a full stop, Tamil shares none of the eight English stop words. FineWeb-2 (arXiv 2506.20920) derived the
+thresholds of each language from the distribution of the statistic in reference corpora of that language. They are
+data, so they lie in `languages.json`, one language per line; `compile_languages.py` makes that file from the
+configuration folder of FineWeb-2's repository.
+
+Trade-off: values were derived with FineWeb-2's own word splitters. Ours differ where theirs need a dictionary or a
+neural model (Korean, Chinese, Japanese, Thai, Lao, Khmer, Burmese and a few more; see `words.py`), so the values fit
+those languages less tightly than the others.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LANGUAGES_FILE = Path(__file__).with_name("languages.json")
+
+#: What FineWeb-2 sets for all languages alike: the rules it turns off (0, or 999 for a ratio that cannot exceed 1)
+#: and the ones it loosens, against the English values (fineweb-2-pipeline.py, step 5). It leaves the C4 rules out.
+FINEWEB2_SETTINGS: dict[str, float] = {
+    "dup_para_frac": 0.0,
+    "dup_line_char_frac": 0.0,
+    "dup_para_char_frac": 0.0,
+    "short_line_thr": 999.0,
+    "char_duplicates_ratio": 0.1,
+    "min_stop_words": 2,
+}
+
+
+@cache
+def language_parameters() -> dict[str, dict[str, Any]]:
+    """The rows of `languages.json`: language code (`fra_Latn`) -> parameter -> value.
+
+    Every row has `from` (the FineWeb-2 code its values were derived for, which differs from the row's own code where
+    two share a row) and `language_score` (smallest language probability to keep a document, 0 to 1). All but English
+    have, for Gopher repetition, `dup_line_frac`, `top_n_grams` and `dup_n_grams` (lists of [n, largest fraction]);
+    for Gopher quality, `min_avg_word_length`, `max_avg_word_length` (code points), `max_non_alpha_words_ratio` (the
+    smallest share of words with a letter: FineWeb-2 kept datatrove's misleading name) and `stopwords`; for FineWeb
+    quality, `line_punct_thr` and `new_line_ratio`. English uses the published values, which are the defaults of the
+    filters. A threshold of 0 or -1 turns its rule off.
+    """
+    return json.loads(LANGUAGES_FILE.read_text(encoding="utf-8"))
