@@ -24,7 +24,7 @@ from curation.corpus import conform
 from curation.documents import is_transient
 from curation.errors import ContractError, CurationError
 from curation.metrics import Metrics
-from curation.stage import Barrier, Outcome, Stage
+from curation.stage import Barrier, Outcome, Reader, Stage
 
 
 class Watch(Protocol):
@@ -94,6 +94,8 @@ class Chain:
     def setup(self) -> None:
         """Load what each stage keeps."""
         for label, stage in zip(self.labels, self.stages, strict=True):
+            if isinstance(stage, Reader):
+                continue  # reads in the parent process
             try:
                 stage.setup()
             except CurationError:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import xxhash
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -308,12 +309,15 @@ def load_pipeline(
         raise ConfigError(_one_line(error, source, at, Settings, f"pipeline '{name}'")) from error
     _check_columns(stages, names, lines)
     settings.output = output or settings.output or f"out/{name}"
+    labels = _numbered(names)
+    for stage, label in zip(stages, labels, strict=True):
+        stage._seed = xxhash.xxh3_64_intdigest(f"{settings.seed}\0{label}".encode())
     return Pipeline(
         name=name,
         settings=settings,
         inputs=_inputs(settings, inputs, name),
         stages=stages,
-        stage_names=_numbered(names),
+        stage_names=labels,
         file=shown,
     )
 

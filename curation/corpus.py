@@ -114,11 +114,11 @@ class ShardWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             with open(self.aside, "rb") as file:
-                size, digest = _hash(file)
+                size, digest = hash_file(file)
         else:
             self._file.close()
             with self.storage.open(self.name) as file:
-                size, digest = _hash(file)
+                size, digest = hash_file(file)
         return {"name": self.name, "rows": self.rows, "bytes": size, "xxh128": digest}
 
     def abort(self) -> None:
@@ -140,7 +140,8 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _hash(file: Any) -> tuple[int, str]:
+def hash_file(file: Any) -> tuple[int, str]:
+    """Bytes and xxh128 of what is left to read of a file."""
     digest, size = xxhash.xxh3_128(), 0
     while block := file.read(1 << 20):
         digest.update(block)
@@ -221,7 +222,7 @@ def verify(storage: Storage, manifest: Manifest) -> list[str]:
     for file in manifest.files.values():
         try:
             with storage.open(file["name"]) as handle:
-                if _hash(handle) != (file["bytes"], file["xxh128"]):
+                if hash_file(handle) != (file["bytes"], file["xxh128"]):
                     bad.append(file["name"])
         except OSError:
             bad.append(file["name"])

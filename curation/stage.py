@@ -84,6 +84,7 @@ class Stage(BaseModel):
     limit_s: ClassVar[float] = 60.0
 
     _metrics: Metrics = PrivateAttr(default_factory=Metrics)
+    _seed: int = PrivateAttr(default=0)
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -94,6 +95,12 @@ class Stage(BaseModel):
     def metrics(self) -> Metrics:
         """Record counters and histograms here; the engine takes them after each call that succeeds."""
         return self._metrics
+
+    @property
+    def seed(self) -> int:
+        """Seed of this stage in this pipeline. Draw per document from it and the document's id, never from a stream:
+        a stream would make the result depend on the order of documents."""
+        return self._seed
 
     # What the engine checks before a run starts.
     def needs(self) -> tuple[str, ...]:
@@ -215,7 +222,8 @@ class Barrier(Stage):
        order -> rows with `partition` for the next round. In the last round `partition` is the shard the row speaks
        of and an int64 column `row` the document's row there: these are the verdicts.
     3. `apply(docs, verdicts)`, per batch of each shard -> Outcome. `verdicts` holds the rows for this batch, sorted
-       by `row`, which counts from the start of the batch. A document without a verdict is simply kept.
+       by `row`, which counts from the start of the batch. A document without a verdict is simply kept. (Where no
+       row was ever scattered, the empty `verdicts` has the column `row` alone.)
 
     Documents come in plan order, so "the first" (smallest shard, then row) is the same for any number of workers.
     """
