@@ -202,6 +202,9 @@ def commit(storage: Storage, manifest: Manifest, asides: Sequence[tuple[str | No
     old = storage.read_json(name)
     if old is not None and old.get("fingerprint") != manifest.fingerprint:
         storage.remove(name)
+        for file in old.get("files", {}).values():
+            if file["name"] not in {new["name"] for new in manifest.files.values()}:
+                storage.remove(file["name"])
     folders = set()
     for aside, final in asides:
         if aside is not None:

@@ -152,7 +152,8 @@ class Plan:
                 groups.append([shard])
         tasks = []
         for i, group in enumerate(groups):
-            sources, about = [], []
+            sources: list[tuple[str, list]] = []
+            about: list[list] = []
             for m in verdicts:
                 mine = [part for part in m.partitions["exchange"] if group[0].index <= part[0] <= group[-1].index]
                 if mine or not sources:  # the first file also where it says nothing of these shards: for its schema

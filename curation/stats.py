@@ -1,0 +1,159 @@
+"""What a run did, read from its run.json: the funnel, the reasons, the breakdown, throughput.
+
+One reading of the numbers for the command line, the report and the dataset card, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from curation.account import Account
+from curation.errors import ConfigError
+from curation.progress import count, duration
+from curation.storage import Storage
+
+
+@dataclass(frozen=True)
+class Stats:
+    """run.json with the questions people ask of it."""
+
+    info: dict[str, Any]
+    accounts: list[Account]
+
+    @property
+    def funnel(self) -> list[Account]:
+        """One account per stage, in order; the scatter halves of barriers only where documents failed in them."""
+        return [a for a in self.accounts if not a.stage.endswith(":scatter") or a.failed]
+
+    @property
+    def records(self) -> int:
+        """Records the reader met."""
+        return self.accounts[0].rows_in if self.accounts else 0
+
+    @property
+    def kept(self) -> int:
+        """Documents in the result."""
+        return sum(file["rows"] for file in self.info.get("files", {}).get("documents", []))
+
+    def reasons(self) -> list[tuple[str, str, str, int]]:
+        """(stage, kind, reason, documents), most frequent first within each stage."""
+        rows = []
+        for account in self.accounts:
+            for kind, counts in (("dropped", account.dropped), ("failed", account.failed)):
+                rows += [(account.stage, kind, r, n) for r, n in sorted(counts.items(), key=lambda x: (-x[1], x[0]))]
+        return rows
+
+    def breakdown(self) -> dict[str, dict[str, dict[str, int]]]:
+        """column -> value -> {in, dropped, failed, kept}: documents from the first stage that knows the column on."""
+        result: dict[str, dict[str, dict[str, int]]] = {}
+        for account in self.accounts:
+            for key, fates in account.breakdown.items():
+                column, _, value = key.partition("=")
+                row = result.setdefault(column, {}).setdefault(value, {"in": 0, "dropped": 0, "failed": 0, "kept": 0})
+                kept = fates.get("kept", 0)
+                failed = fates.get("error", 0)
+                row["dropped"] += sum(fates.values()) - kept - failed
+                row["failed"] += failed
+                row["kept"] = kept
+        for values in result.values():
+            for value, row in values.items():
+                last = self.accounts[-1].breakdown
+                row["kept"] = next((f.get("kept", 0) for k, f in last.items() if k.partition("=")[2] == value), 0)
+                row["in"] = row["kept"] + row["dropped"] + row["failed"]
+        return {c: dict(sorted(v.items(), key=lambda x: (-x[1]["in"], x[0]))) for c, v in result.items()}
+
+    def warnings(self) -> list[tuple[str, str, int]]:
+        """(stage, counter, number) of what a stage wants people to see: counters named `warning_...`."""
+        found = []
+        for account in self.accounts:
+            for name, n in account.metrics.counters.items():
+                if name.startswith("warning_") and n:
+                    found.append((account.stage, name.removeprefix("warning_"), n))
+        return found
+
+    def tokens(self) -> int:
+        """Tokens in the result; 0 if nothing was tokenized."""
+        return sum(account.metrics.counters.get("tokens", 0) for account in self.accounts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        return {
+            "pipeline": self.info["pipeline"],
+            "status": self.info["status"],
+            "error": self.info.get("error", ""),
+            "records": self.records,
+            "kept": self.kept,
+            "tokens": self.tokens(),
+            "stages": [account.to_json() for account in self.accounts],
+            "breakdown": self.breakdown(),
+            "seconds": self.info.get("seconds"),
+            "cpu_seconds": self.info.get("cpu_seconds"),
+            "peak_rss_mb": self.info.get("peak_rss_mb"),
+        }
+
+
+def read_stats(run: str) -> Stats:
+    """The statistics of a run's folder. ConfigError if it is none."""
+    info = Storage(run).read_json("run.json")
+    if info is None:
+        raise ConfigError(f"{run}: not a run's folder (it has no run.json)")
+    return Stats(info, [Account.from_json(data) for data in info.get("stages", [])])
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def funnel_table(stats: Stats) -> Table:
+    """Documents in, kept, dropped and failed by stage, with the time each took."""
+    table = _table("", "stage", "in", "kept", "dropped", "failed", "kept of in", "CPU s", "docs/s a core")
+    for a in stats.funnel:
+        table.add_row(
+            a.stage,
+            count(a.rows_in),
+            count(a.kept),
+            count(sum(a.dropped.values())),
+            count(sum(a.failed.values())),
+            f"{a.kept / a.rows_in:.1%}" if a.rows_in else "",
+            f"{a.cpu_s:.2f}",
+            count(a.rows_in / a.cpu_s) if a.cpu_s > 0.005 else "",
+        )
+    return table
+
+
+def print_stats(stats: Stats, console: Console, most: int = 20) -> None:
+    """All tables."""
+    info = stats.info
+    console.print(
+        f"[bold]{info['pipeline']}[/bold]: {info['status']}{': ' + info['error'] if info.get('error') else ''}"
+    )
+    console.print(funnel_table(stats))
+    table = _table("\nreasons", "stage", "reason", "documents")
+    table.columns[1].justify = "left"
+    for stage, kind, reason, n in stats.reasons():
+        table.add_row(stage, reason if kind == "dropped" else f"failed: {reason}", count(n))
+    console.print(table)
+    for column, values in stats.breakdown().items():
+        table = _table(f"\n{column}", column, "in", "kept", "dropped", "failed", "kept of in")
+        for value, row in list(values.items())[:most]:
+            share = f"{row['kept'] / row['in']:.1%}" if row["in"] else ""
+            table.add_row(value or "(none)", *(count(row[k]) for k in ("in", "kept", "dropped", "failed")), share)
+        if len(values) > most:
+            table.add_row(f"… {len(values) - most} more")
+        console.print(table)
+    for stage, name, n in stats.warnings():
+        console.print(f"warning: {stage}: {name}: {n}", style="yellow")
+    console.print(
+        f"\n{count(stats.records)} records in, {count(stats.kept)} documents kept"
+        + (f", {count(stats.tokens())} tokens" if stats.tokens() else "")
+        + f"; {info.get('cpu_seconds', 0):,.1f} CPU seconds, {duration(info.get('seconds', 0))} on the clock, "
+        f"at most {info.get('peak_rss_mb', 0):,.0f} MB in a worker's stages"
+    )
