@@ -131,7 +131,6 @@ class Run:
     def _segments(self) -> list[Manifest]:
         """Every segment and gather round in order; the manifests of the last segment."""
         first = self.plan.first_tasks  # finds the inputs: a wrong path must not touch the folder
-        self.storage.write_json("run.json", self._describe("running"))
         shards: list[Manifest] = []
         verdicts: list[Manifest] = []
         for segment in self.plan.segments:
@@ -158,6 +157,8 @@ class Run:
             self._count(manifest, fresh=False)
         failures: list[Failure] = []
         missing = [task for task in tasks if task.name not in done]
+        if missing and not self.executed:
+            self.storage.write_json("run.json", self._describe("running"))
         for result in self.executor.run(self.plan, missing):
             if isinstance(result, Failure):
                 failures.append(result)

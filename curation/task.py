@@ -159,8 +159,10 @@ class _ShardRun:
             reader.setup()
             source = reader.read(self.task.split, settings.batch_rows, settings.batch_mb << 20)
             while True:
+                began = time.process_time()
                 with _deadline(READER_LIMIT_S, armed=not self.inline):
                     outcome = next(source, None)
+                self.accounts[0].cpu_s += time.process_time() - began
                 if outcome is None:
                     return
                 self._adopt_reader_metrics()

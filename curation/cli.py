@@ -1,0 +1,242 @@
+"""The command `curation`, also `python -m curation`.
+
+Each command is thin: it turns options into calls of the modules beside it and errors into one line and an exit code
+(2: usage or config, 1: a run that failed, 130: interrupted). Ray and the stages' libraries are imported only by what
+runs them, so that a config error shows in under two seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from curation.errors import ConfigError, CurationError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Curate pretraining corpora: raw archives in, deduplicated, labelled, tokenized parquet shards out.",
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Config = Annotated[str | None, typer.Option("--config", "-c", help="The config file (default: pipelines.yaml).")]
+Inputs = Annotated[list[str] | None, typer.Option("--input", "-i", help="Path, glob or URL to read; may be repeated.")]
+OutputFolder = Annotated[str | None, typer.Option("--output", "-o", help="Folder or URL of the run.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="stage.key=value or setting=value; may be repeated.")
+]
+RunFolder = Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of a run.")]
+
+
+def _plan(name: str, config: str | None, inputs: list[str] | None, output: str | None, sets: list[str] | None) -> Any:
+    from curation.config import find_config, load_pipeline
+    from curation.plan import make_plan
+
+    folder = str(find_config(config).resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # stages of the user's own, beside the config
+    return make_plan(load_pipeline(name, config, sets=sets or (), inputs=inputs or (), output=output))
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    inputs: Inputs = None,
+    output: OutputFolder = None,
+    config: Config = None,
+    sets: Sets = None,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="Run in this process, without Ray or child processes.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="CPUs of the local Ray (default: all).", min=1)] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to attach to (default: $RAY_ADDRESS).")] = None,
+) -> None:
+    """Run a pipeline. What is committed is skipped, so the same command goes on after a stop."""
+    from curation.executor import Inline, OnRay
+    from curation.progress import Progress
+    from curation.run import Run
+    from curation.storage import Storage
+
+    began = time.monotonic()
+    plan = _plan(name, config, inputs, output, sets)
+    url = plan.pipeline.settings.output
+    executor = Inline(url) if inline else OnRay(url, workers, address)
+    signal.signal(signal.SIGTERM, _stop)
+    result = Run(plan, executor, Storage(url), Progress(err)).execute()
+    from curation.report.page import write_report
+    from curation.stats import funnel_table, read_stats
+
+    stats = read_stats(url)
+    if not result.executed:
+        out.print(f"{url}: everything is committed ({result.skipped} tasks), nothing to do")
+    else:
+        write_report(url)
+    out.print(funnel_table(stats))
+    for stage, counter, n in stats.warnings():
+        out.print(f"warning: {stage}: {counter}: {n}", style="yellow")
+    tokens = f", {stats.tokens():,} tokens" if stats.tokens() else ""
+    out.print(
+        f"\n{stats.records:,} records in, {stats.kept:,} documents kept{tokens}, {time.monotonic() - began:.1f} s"
+    )
+    for folder in sorted(stats.info["files"], key=lambda f: (f != "documents", f)):
+        files = stats.info["files"][folder]
+        rows, size = sum(f["rows"] for f in files), sum(f["bytes"] for f in files)
+        out.print(f"  {url}/{folder}: {rows:,} rows in {len(files)} files, {size / 1e6:,.1f} MB", soft_wrap=True)
+    out.print(f"  {url}/report.html", soft_wrap=True)
+
+
+@app.command()
+def plan(
+    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    inputs: Inputs = None,
+    output: OutputFolder = None,
+    config: Config = None,
+    sets: Sets = None,
+) -> None:
+    """Show segments, inputs, and what a run would do; nothing is run."""
+    from curation.preview import preview
+    from curation.storage import Storage
+
+    made = _plan(name, config, inputs, output, sets)
+    settings = made.pipeline.settings
+    out.print(f"[bold]{name}[/bold]: {settings.description}", soft_wrap=True)
+    files = {(task.split.source, task.split.file.name): task.split.file.size for task in made.first_tasks}
+    out.print(
+        f"input: {len(files)} files, {sum(files.values()) / 1e6:,.1f} MB; output: {settings.output}", soft_wrap=True
+    )
+    table = Table(box=None, pad_edge=False)
+    for column, justify in (("step", "left"), ("stages", "left"), ("tasks", "right"), ("committed", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for row in preview(made, Storage(settings.output)):
+        table.add_row(
+            row.step, ", ".join(row.stages), *("?" if n is None else str(n) for n in (row.tasks, row.committed))
+        )
+    out.print(table)
+    out.print("? is known when the steps before it are complete", style="dim")
+
+
+@app.command()
+def stages(name: Annotated[str | None, typer.Argument(help="A stage, for its manual page.")] = None) -> None:
+    """List the stages, or show the manual page of one."""
+    from curation.registry import catalogue, stage_class
+
+    if name is None:
+        table = Table(box=None, pad_edge=False)
+        for column in ("stage", "group", "what it does"):
+            table.add_column(column)
+        for entry in sorted(catalogue().values(), key=lambda e: (e.group, e.name)):
+            table.add_row(entry.name, entry.group, entry.summary)
+        out.print(table)
+        return
+    import inspect
+
+    cls = stage_class(name)
+    out.print(f"[bold]{name}[/bold]\n")
+    out.print(inspect.cleandoc(cls.__doc__ or ""), markup=False)
+    table = Table(box=None, pad_edge=False, title="\nkeys", title_justify="left")
+    for column in ("key", "type", "default", "meaning"):
+        table.add_column(column)
+    for key, field in cls.model_fields.items():
+        kind = getattr(field.annotation, "__name__", "") if "[" not in str(field.annotation) else str(field.annotation)
+        default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
+        table.add_row(key, kind.replace("typing.", ""), default, field.description or "")
+    out.print(table if cls.model_fields else "\nIt has no keys.", markup=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of pipelines.yaml, for editors."""
+    from curation.config import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(), indent=1) + "\n")
+
+
+@app.command()
+def stats(
+    folder: RunFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show what a run did: funnel, reasons, breakdown, throughput."""
+    from curation.stats import print_stats, read_stats
+
+    found = read_stats(folder)
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
+    else:
+        print_stats(found, out)
+
+
+@app.command()
+def why(
+    folder: RunFolder,
+    document: Annotated[str, typer.Argument(metavar="URL_OR_ID", help="Url or id of a document.")],
+) -> None:
+    """Show every stage's verdict on one document."""
+    from curation.why import explain, shown
+
+    marks = {"kept": "[green]kept[/green]", "dropped": "[red]dropped[/red]", "failed": "[red]failed[/red]"}
+    for explanation in explain(folder, document):
+        out.print(f"[bold]{explanation.fate}[/bold], in {explanation.folder}/")
+        for key, value in shown(explanation.document).items():
+            out.print(f"  {key}: ", end="")
+            out.print(value, markup=False, soft_wrap=True)
+        table = Table(box=None, pad_edge=False)
+        for column in ("stage", "verdict", "reason", "detail"):
+            table.add_column(column)
+        for verdict in explanation.verdicts:
+            table.add_row(verdict.stage, marks.get(verdict.verdict, verdict.verdict), verdict.reason, verdict.detail)
+        out.print(table)
+
+
+@app.command()
+def verify(folder: RunFolder) -> None:
+    """Re-read every file of a run and compare it with what was committed."""
+    from curation.corpus import Manifest
+    from curation.corpus import verify as verify_manifest
+    from curation.storage import Storage
+
+    storage = Storage(folder)
+    names = storage.names("work/manifests")
+    if not names:
+        raise ConfigError(f"{folder}: not a run's folder (it has no manifests)")
+    bad = [f for name in names for f in verify_manifest(storage, Manifest(**storage.read_json(name)))]
+    if bad:
+        raise CurationError(f"{len(bad)} files are missing or changed, the first: {bad[0]}; a rerun makes missing ones")
+    out.print(f"{folder}: the files of {len(names)} tasks are as they were committed")
+
+
+def main() -> None:
+    """Run the command line; the process ends with its exit code."""
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except CurationError as error:
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        err.print("interrupted; what is committed is kept, the same command goes on from there")
+        code = 130
+    except typer.Exit as done:
+        code = done.exit_code
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        if not type(error).__module__.startswith(("click", "typer")):
+            raise
+        error.show() if hasattr(error, "show") else err.print(str(error))
+        code = 2
+    sys.stdout.flush()
+    raise SystemExit(code)
