@@ -14,9 +14,13 @@ those languages less tightly than the others.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 LANGUAGES_FILE = Path(__file__).with_name("languages.json")
 
@@ -28,7 +32,6 @@ FINEWEB2_SETTINGS: dict[str, float] = {
     "dup_para_char_frac": 0.0,
     "short_line_thr": 999.0,
     "char_duplicates_ratio": 0.1,
-    "min_stop_words": 2,
 }
 
 
@@ -45,3 +48,45 @@ def language_parameters() -> dict[str, dict[str, Any]]:
     filters. A threshold of 0 or -1 turns its rule off.
     """
     return json.loads(LANGUAGES_FILE.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class RuleLanguages:
+    """The languages of a batch and the rule parameters of each.
+
+    codes: the languages that occur, `und` for none; index: int32, the place in `codes` of each document's language;
+    rows: the parameters of each of `codes`, empty for English and where nothing is known: there the defaults hold.
+    """
+
+    codes: list[str]
+    index: np.ndarray
+    rows: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, docs: pa.Table, per_language: bool, overrides: dict[str, dict[str, Any]]) -> RuleLanguages:
+        """Read the column `language` if there is one; without `per_language` it decides only how words are cut."""
+        if "language" not in docs.column_names:
+            return cls(["und"], np.zeros(docs.num_rows, np.int32), [overrides.get("und", {})])
+        column = docs["language"].combine_chunks().fill_null("und").dictionary_encode()
+        codes = column.dictionary.to_pylist()
+        table = language_parameters() if per_language else {}
+        rows = []
+        for code in codes:
+            known = code in table and code != "eng_Latn"
+            rows.append((FINEWEB2_SETTINGS | table[code] if known else {}) | overrides.get(code, {}))
+        return cls(codes, column.indices.to_numpy(zero_copy_only=False).astype(np.int32), rows)
+
+    def values(self, name: str, default: float) -> np.ndarray:
+        """float64 per document: the parameter `name` of its language."""
+        return np.array([row.get(name, default) for row in self.rows] or [default], np.float64)[self.index]
+
+    def n_gram_values(self, name: str, n: int, default: dict[int, float]) -> np.ndarray:
+        """float64 per document: the largest fraction for n-grams; 0 (off) if the language names none for this n."""
+        values = [dict(row[name]).get(n, 0.0) if name in row else default.get(n, 0.0) for row in self.rows]
+        return np.array(values or [0.0], np.float64)[self.index]
+
+    def elision(self) -> np.ndarray:
+        """bool per document: whether an apostrophe ends a word in its language."""
+        from stages.filter.words import ELISION
+
+        return np.array([code in ELISION for code in self.codes] or [False])[self.index]

@@ -1,0 +1,77 @@
+"""Drop lists, menus and pages of repeated lines (the rules FineWeb found to help beyond Gopher's and C4's).
+
+FineWeb chose them by training small models: of some fifty candidate statistics, these cut the least text for the
+gain (Penedo et al. 2024, arXiv 2406.17557, section 3.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from curation.stage import Filter, Outcome
+from stages.filter.languages import RuleLanguages
+from stages.filter.rules import Rule, add_statistics, ratio, verdicts
+
+STATISTICS = ["lines", "ended_lines", "short_lines", "dup_line_characters", "newlines", "line_characters", "words"]
+
+
+class FineWebQuality(Filter, name="fineweb_quality"):
+    """Drops documents that are lists rather than sentences.
+
+    Reasons, in the order they are tried: `empty` (nothing but white space); `line_punct_ratio` (share of lines that
+    end with the end of a sentence, in any script); `short_line_ratio` (share of short lines); `char_dup_ratio`
+    (share of characters in lines that occurred before); `list_ratio` (line breaks per word).
+
+    The defaults are FineWeb's for English (Penedo et al. 2024, arXiv 2406.17557), which hold for languages without a
+    row too. With `per_language` the others use FineWeb-2's limits, which turn `short_line_ratio` off and allow 10 %
+    of repeated characters. A limit of 0 turns a rule off.
+    """
+
+    line_punct_thr: float = Field(0.12, description="Smallest share of lines that end with the end of a sentence")
+    line_punct_exclude_zero: bool = Field(False, description="Keep documents in which no line ends so")
+    short_line_thr: float = Field(0.67, description="Largest share of short lines")
+    short_line_length: int = Field(30, description="A line of at most so many characters is short")
+    char_duplicates_ratio: float = Field(0.01, description="Largest share of characters in lines that occurred before")
+    new_line_ratio: float = Field(0.3, description="Most line breaks per word")
+    per_language: bool = Field(True, description="Use FineWeb-2's limits for the document's `language`")
+    overrides: dict[str, dict[str, Any]] = Field(
+        {}, description="Limits by language code that replace the table's: `deu_Latn: {new_line_ratio: 0.2}`"
+    )
+    keep_statistics: bool = Field(False, description="Add the counts as columns `line_...`")
+
+    def needs(self) -> tuple[str, ...]:
+        return ("text", "language") if self.per_language else ("text",)
+
+    def adds(self) -> dict[str, pa.DataType]:
+        return {f"fineweb_{name}": pa.int64() for name in STATISTICS} if self.keep_statistics else {}
+
+    def __call__(self, docs: pa.Table) -> Outcome:
+        from stages.filter.text_statistics import Texts, line_statistics
+
+        languages = RuleLanguages.of(docs, self.per_language, self.overrides)
+        s = line_statistics(Texts.of(docs["text"]), languages.elision(), self.short_line_length)
+
+        def limit(name: str) -> np.ndarray:
+            return languages.values(name, getattr(self, name))
+
+        ended = ratio(s["ended_lines"], s["lines"])
+        ended_limit = limit("line_punct_thr")
+        if self.line_punct_exclude_zero:
+            ended_limit = np.where(ended == 0, 0.0, ended_limit)
+        rules = [
+            Rule("line_punct_ratio", ended, least=ended_limit),
+            Rule("short_line_ratio", ratio(s["short_lines"], s["lines"]), most=limit("short_line_thr")),
+            Rule(
+                "char_dup_ratio",
+                ratio(s["dup_line_characters"], s["line_characters"]),
+                most=limit("char_duplicates_ratio"),
+            ),
+            Rule("list_ratio", ratio(s["newlines"], s["words"]), most=limit("new_line_ratio")),
+        ]
+        if self.keep_statistics:
+            docs = add_statistics(docs, s, "fineweb")
+        return verdicts(docs, rules, empty=s["lines"] == 0)

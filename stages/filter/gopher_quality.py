@@ -1,0 +1,106 @@
+"""Drop documents that do not look like prose: length, word length, symbols, bullets, stop words (Gopher).
+
+The rules are cheap and blunt. They take out word lists, menus, price tables and text in another language than it was
+taken for; they also take out poems, code and short answers, so they are for web pages and not for every source.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from curation.stage import Filter, Outcome
+from stages.filter.languages import RuleLanguages
+from stages.filter.rules import Rule, add_statistics, ratio, verdicts
+
+STOP_WORDS = ["the", "be", "to", "of", "and", "that", "have", "with"]
+STATISTICS = ["words", "plain_words", "plain_characters", "alphabetic_words", "stop_words"]
+STATISTICS += ["hashes", "ellipses", "lines", "bullet_lines", "ellipsis_lines"]
+
+
+class GopherQuality(Filter, name="gopher_quality"):
+    """Drops documents that are too short or long, or made of something other than sentences.
+
+    Reasons, in the order they are tried: `gopher_too_few_words`, `gopher_too_many_words` (words that are not
+    punctuation alone); `gopher_words_too_short`, `gopher_words_too_long` (their mean length in characters);
+    `gopher_too_many_hashes`, `gopher_too_many_ellipses` (per word); `gopher_too_many_bullets` (share of lines that
+    start with `-` or a bullet), `gopher_too_many_ellipsis_lines` (share that end in an ellipsis);
+    `gopher_too_few_alphabetic_words` (share of words with a letter); `gopher_too_few_stop_words` (different ones).
+
+    The defaults are Gopher's (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1), which hold for English and for
+    languages without a row. With `per_language` the others use FineWeb-2's bounds and stop words. How words are
+    counted is in `stages/filter/README.md`. A limit of 0 turns a rule off.
+    """
+
+    min_doc_words: int = Field(50, description="Smallest number of words, punctuation not counted")
+    max_doc_words: int = Field(100_000, description="Largest number of words, punctuation not counted")
+    min_avg_word_length: float = Field(3, description="Smallest mean word length, characters")
+    max_avg_word_length: float = Field(10, description="Largest mean word length, characters")
+    max_symbol_word_ratio: float = Field(0.1, description="Most `#` per word, and most ellipses per word")
+    max_bullet_lines_ratio: float = Field(0.9, description="Largest share of lines that start with a bullet")
+    max_ellipsis_lines_ratio: float = Field(0.3, description="Largest share of lines that end in an ellipsis")
+    max_non_alpha_words_ratio: float = Field(
+        0.8, description="Smallest share of words with a letter (the name is datatrove's and FineWeb-2's)"
+    )
+    min_stop_words: int = Field(2, description="Smallest number of different stop words")
+    stopwords: list[str] = Field(STOP_WORDS, description="Stop words for documents without a row of their own")
+    per_language: bool = Field(True, description="Use FineWeb-2's limits and stop words for the document's `language`")
+    overrides: dict[str, dict[str, Any]] = Field(
+        {}, description="Values by language code that replace the table's: `deu_Latn: {max_avg_word_length: 18}`"
+    )
+    keep_statistics: bool = Field(False, description="Add the counts as columns `quality_...`")
+
+    def needs(self) -> tuple[str, ...]:
+        return ("text", "language") if self.per_language else ("text",)
+
+    def adds(self) -> dict[str, pa.DataType]:
+        return {f"quality_{name}": pa.int64() for name in STATISTICS} if self.keep_statistics else {}
+
+    def __call__(self, docs: pa.Table) -> Outcome:
+        from stages.filter.text_statistics import Texts, quality_statistics, stop_word_tables
+        from stages.filter.words import stop_word_hashes
+
+        languages = RuleLanguages.of(docs, self.per_language, self.overrides)
+        lists = [
+            stop_word_hashes(tuple(row.get("stopwords", self.stopwords)), code)
+            for code, row in zip(languages.codes, languages.rows, strict=True)
+        ]
+        tables, numbers = stop_word_tables(lists)
+        s = quality_statistics(Texts.of(docs["text"]), languages.elision(), tables, numbers, languages.index)
+
+        def limit(name: str) -> np.ndarray:
+            return languages.values(name, getattr(self, name))
+
+        plain = s["plain_words"]
+        mean_length = ratio(s["plain_characters"], plain)
+        symbols = limit("max_symbol_word_ratio")
+        rules = [
+            Rule("gopher_too_few_words", plain, least=limit("min_doc_words")),
+            Rule("gopher_too_many_words", plain, most=limit("max_doc_words")),
+            Rule("gopher_words_too_short", mean_length, least=limit("min_avg_word_length")),
+            Rule("gopher_words_too_long", mean_length, most=limit("max_avg_word_length")),
+            Rule("gopher_too_many_hashes", ratio(s["hashes"], s["words"]), most=symbols),
+            Rule("gopher_too_many_ellipses", ratio(s["ellipses"], s["words"]), most=symbols),
+            Rule(
+                "gopher_too_many_bullets",
+                ratio(s["bullet_lines"], s["lines"]),
+                most=limit("max_bullet_lines_ratio"),
+            ),
+            Rule(
+                "gopher_too_many_ellipsis_lines",
+                ratio(s["ellipsis_lines"], s["lines"]),
+                most=limit("max_ellipsis_lines_ratio"),
+            ),
+            Rule(
+                "gopher_too_few_alphabetic_words",
+                ratio(s["alphabetic_words"], s["words"]),
+                least=limit("max_non_alpha_words_ratio"),
+            ),
+            Rule("gopher_too_few_stop_words", s["stop_words"], least=limit("min_stop_words")),
+        ]
+        if self.keep_statistics:
+            docs = add_statistics(docs, s, "quality")
+        return verdicts(docs, rules)
