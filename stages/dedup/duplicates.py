@@ -38,11 +38,11 @@ VERDICTS = pa.schema(
     [
         ("partition", pa.int32()),  # shard
         ("row", pa.int64()),
-        ("kept_id", pa.string()),
-        ("kept_url", pa.string()),
+        ("kept_id", pa.large_string()),  # large: those of a whole corpus may pass 2 GiB
+        ("kept_url", pa.large_string()),
         ("jaccard", pa.float32()),
         ("duplicates", pa.int32()),  # documents it stands for, itself included
-        ("cluster", pa.string()),
+        ("cluster", pa.large_string()),
     ]
 )
 
@@ -90,8 +90,8 @@ def verdicts(
     jaccard: np.ndarray,
     weight: np.ndarray,
     first: np.ndarray,
-    ids: pa.Array,
-    urls: pa.Array,
+    ids: pa.ChunkedArray,
+    urls: pa.ChunkedArray,
 ) -> pa.Table:
     """Rows `VERDICTS` from arrays with one entry per document; indices point into those arrays.
 
@@ -103,6 +103,7 @@ def verdicts(
     stays = keeper == np.arange(len(keeper))
     told = np.flatnonzero(~stays | (size > weight))
     kept = pa.array(keeper[told], mask=stays[told])
+    ids, urls = ids.cast(pa.large_string()).combine_chunks(), urls.cast(pa.large_string()).combine_chunks()
     return pa.table(
         [
             shards(address[told]),
@@ -126,7 +127,7 @@ def outcome(docs: pa.Table, verdicts: pa.Table, reason: str, kind: str, show_jac
     else:
         verdicts = VERDICTS.empty_table()
     told = pa.array(place, mask=place < 0)
-    kept_id = verdicts["kept_id"].combine_chunks().take(told)
+    kept_id = verdicts["kept_id"].cast(pa.string()).combine_chunks().take(told)
     gone = pc.is_valid(kept_id)
     removed = docs.select(["id", "url"]).filter(gone)
     found = verdicts.filter(pc.is_valid(verdicts["kept_id"]))
@@ -141,11 +142,11 @@ def outcome(docs: pa.Table, verdicts: pa.Table, reason: str, kind: str, show_jac
         [
             removed["id"],
             removed["url"],
-            found["kept_id"],
-            found["kept_url"],
+            found["kept_id"].cast(pa.string()),
+            found["kept_url"].cast(pa.string()),
             found["jaccard"],
             pa.repeat(kind, removed.num_rows),
-            found["cluster"],
+            found["cluster"].cast(pa.string()),
         ],
         schema=SCHEMA,
     )

@@ -30,7 +30,7 @@ class ExactDedup(Barrier, name="exact_dedup"):
     counts of the removed documents are added up. `duplicates/` holds a row per removed document.
 
     Drop reason: `exact_duplicate` (detail: `kept=<id>`).
-    Source: hash deduplication as in CCNet (Wenzek et al. 2020, section 3.1) over documents instead of paragraphs.
+    Source: CCNet (Wenzek et al. 2020) hashes paragraphs after such a normalisation; there, digits do not count either.
     """
 
     normalize: bool = Field(True, description="compare words only, blind to case, accents, punctuation and spacing")
@@ -110,8 +110,8 @@ class ExactDedup(Barrier, name="exact_dedup"):
             np.ones(len(keeper), np.float32),
             rows["duplicates"].to_numpy(),
             keeper,
-            rows["id"].combine_chunks(),
-            rows["url"].combine_chunks(),
+            rows["id"],
+            rows["url"],
         )
 
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:

@@ -13,10 +13,10 @@ Scripts written without spaces between words (Han, Kana, Thai, Lao, Khmer, Myanm
 segmenter is needed: with words split at white space alone, fewer than half of the Chinese and Japanese document pairs
 of Jaccard 0.8 to 0.9 are found, with a word per character 98 % are.
 
-Trade-off: a table knows no context. A letter is folded to the first code point of its decomposition (a ligature to
-itself, not to its letters), text in decomposed Hangul does not meet composed Hangul, and marks that carry vowels in
-Indic scripts are skipped like accents, as they are by the usual "strip Mn" normalisation. Fine for telling copies
-apart, not for linguistics. The table follows the Unicode version of the running Python.
+Trade-off: a table knows no context. A letter is folded to the first code point of its decomposition, so kana lose
+their voicing marks as Latin letters lose accents; text in decomposed Hangul does not meet composed Hangul; and marks
+that carry vowels in Indic scripts are skipped too, as they are by the usual "strip Mn" normalisation. Fine for telling
+copies apart, not for linguistics. The table follows the Unicode version of the running Python.
 
 The kernels read Arrow's large_string buffers, UTF-8 as it lies there. Invalid UTF-8 gives some words, never a read
 outside the text.
@@ -51,6 +51,8 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),  # Han extensions B and later
 )
 
+_SKIPPED = ("Mn", "Me", "Cf")
+
 # Multipliers of the word hash: 2^64 / golden ratio, and a seed without structure.
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _START = np.uint64(0x51ED270B7A2F4C91)
@@ -59,16 +61,18 @@ _START = np.uint64(0x51ED270B7A2F4C91)
 def fold(character: str, fold_digits: bool = True) -> int:
     """Table entry of one character. With `fold_digits` every decimal digit counts as 0 (12 May = 31 May)."""
     category = unicodedata.category(character)
-    if category in ("Mn", "Me", "Cf"):
+    if category in _SKIPPED:
         return SKIP
     if category[0] not in "LN" and category != "Mc" and character != "_":
         return SEPARATOR
     if category == "Nd":
         return ord("0") + (0 if fold_digits else unicodedata.decimal(character))
     if unicodedata.decomposition(character).startswith(("<wide>", "<narrow>")):
-        character = unicodedata.normalize("NFKC", character)[0]
+        return fold(unicodedata.normalize("NFKC", character)[0], fold_digits)
     if not "\uac00" <= character <= "\ud7a3":  # a Hangul syllable stays whole
         character = unicodedata.normalize("NFD", character.lower())[0]
+        if unicodedata.category(character) in _SKIPPED:  # some Kannada and Balinese vowel signs
+            return SKIP
     code = ord(character)
     own = any(first <= code <= last for first, last in _UNSPACED)
     return code | (WORD_OF_ITS_OWN if own else 0)

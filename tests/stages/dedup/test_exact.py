@@ -5,7 +5,6 @@ import unicodedata
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
 from stages.dedup.exact import ExactDedup
@@ -30,10 +29,6 @@ def table(documents, shards):
         )
         for s, texts in enumerate(shards)
     ]
-
-
-def kept(outcomes):
-    return [d for o in outcomes for d in o.docs.filter(pc.is_null(o.dropped))["id"].to_pylist()]
 
 
 def test_first_copy_stays_and_says_how_many_it_stands_for(documents, run_barrier):
@@ -146,6 +141,11 @@ def test_hash_is_xxh128_of_the_bytes(documents):
     ]
 
 
-def test_no_documents(documents, run_barrier):
-    outcomes, _ = run_barrier(ExactDedup(), table(documents, [[None], ["one"]]))
-    assert kept(outcomes) == ["0-0", "1-0"]
+def test_batches_without_documents(documents):
+    stage = ExactDedup()
+    docs = documents([])
+    rows = stage.scatter(docs, 0, 0)
+    verdicts = stage.gather(0, 0, rows.drop_columns("partition"), None)
+    outcome = stage.apply(docs, verdicts.drop_columns("partition"))
+    assert rows.num_rows == verdicts.num_rows == outcome.docs.num_rows == len(outcome.dropped) == 0
+    assert outcome.outputs["duplicates"].num_rows == 0
