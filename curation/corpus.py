@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,6 +125,8 @@ class ShardWriter:
     def abort(self) -> None:
         """Drop what was written."""
         self._held = []
+        with suppress(Exception):  # closing writes a footer, which may be what failed (a full disk)
+            self._writer.close()
         if self.storage.local:
             self._file.close()
             if self.aside and os.path.exists(self.aside):
@@ -200,7 +203,7 @@ def commit(storage: Storage, manifest: Manifest, asides: Sequence[tuple[str | No
     """Move the files (`aside` path, final name) in place and write the manifest: the task is done after this."""
     name = manifest_name(manifest.task)
     old = storage.read_json(name)
-    if old is not None and old.get("fingerprint") != manifest.fingerprint:
+    if isinstance(old, dict) and (old.get("fingerprint"), old.get("files")) != (manifest.fingerprint, manifest.files):
         storage.remove(name)
         for file in old.get("files", {}).values():
             if file["name"] not in {new["name"] for new in manifest.files.values()}:

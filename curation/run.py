@@ -82,6 +82,7 @@ class Run:
 
     def execute(self) -> Result:
         """Run everything that is not committed. Raises CurationError if the run fails."""
+        _ = self.plan.first_tasks  # finds the inputs: a wrong path must not leave a folder behind
         self._check_folder()
         began = time.time()
         with Lock(self.storage):
@@ -130,11 +131,10 @@ class Run:
 
     def _segments(self) -> list[Manifest]:
         """Every segment and gather round in order; the manifests of the last segment."""
-        first = self.plan.first_tasks  # finds the inputs: a wrong path must not touch the folder
         shards: list[Manifest] = []
         verdicts: list[Manifest] = []
         for segment in self.plan.segments:
-            tasks = self.plan.shard_tasks(segment.index, shards, verdicts) if segment.index else first
+            tasks = self.plan.shard_tasks(segment.index, shards, verdicts) if segment.index else self.plan.first_tasks
             shards = self._step(step_name(segment), tasks, segment)
             if segment.scatters:
                 verdicts = shards

@@ -1,0 +1,99 @@
+"""Documents that hang, crash or outgrow the process of the stages: each costs itself, and nothing around it."""
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pyarrow as pa
+import pytest
+from conftest import HERE
+
+from curation.chain import Chain
+from curation.documents import CORE
+from curation.errors import ContractError, CurationError
+from curation.sandbox import Sandbox
+from curation.stage import Outcome
+from stages_at_fault import Hangs, HangsAlone, LosesRows, SetupFails, Upper
+
+SCHEMA = pa.schema([(n, c.type) for n, c in CORE.items()] + [(n, pa.string()) for n in ("stage", "reason", "detail")])
+
+
+class Source(Upper):
+    """Stands in the reader's place."""
+
+
+def sandbox(*stages, memory_mb=512):
+    chain = Chain(["source", *(type(s).__name__ for s in stages)], [Source(), *stages], dropped_schema=SCHEMA)
+    return Sandbox(chain, memory_mb)
+
+
+@pytest.mark.parametrize("stage", [Hangs(), HangsAlone()])
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("hang", "timeout: more than 1 CPU seconds"),
+        ("crash", "crashed: signal SIGSEGV"),
+        ("exit", "crashed: exit code 3"),
+        ("hog", "memory: more than 512 MiB"),
+    ],
+)
+def test_the_document_at_fault_goes_alone(documents, stage, bad, why):
+    texts = [f"document {i}" for i in range(30)]
+    texts[11] = f"now {bad}"
+    box = sandbox(stage, Upper())
+    try:
+        result = box.run(Outcome(documents(texts)), first=100)
+    finally:
+        box.close()
+    assert result.docs.num_rows == 29 and result.docs["text"][0].as_py() == "DOCUMENT 0"
+    assert [(r["text"], r["stage"], r["reason"]) for r in result.failed.to_pylist()] == [
+        (f"now {bad}", type(stage).__name__, why)
+    ]
+    assert box.deaths == (1 if stage.one_at_a_time else 2)
+    # A child that died in the middle of a batch leaves no counts behind.
+    assert result.accounts[1].rows_in == 30 and result.accounts[2].rows_in == 29
+
+
+def test_several_bad_documents_and_the_next_batch(documents):
+    texts = [f"document {i}" for i in range(12)]
+    texts[0], texts[5], texts[11] = "crash", "hang", "exit"
+    box = sandbox(HangsAlone())
+    try:
+        result = box.run(Outcome(documents(texts)), first=0)
+        assert (result.docs.num_rows, result.failed.num_rows) == (9, 3)
+        assert box.run(Outcome(documents(["fine"])), first=12).docs.num_rows == 1
+    finally:
+        box.close()
+
+
+def test_errors_of_the_engine_are_no_documents_fault(documents):
+    for stage, kind, message in (
+        (LosesRows(), ContractError, "was given 3 documents and returned 2"),
+        (SetupFails(), CurationError, "could not be set up: OSError: model.bin is missing"),
+    ):
+        box = sandbox(stage)
+        with pytest.raises(kind, match=message):
+            box.run(Outcome(documents(["a", "b", "c"])), first=0)
+        box.close()
+
+
+def test_the_child_dies_with_its_parent():
+    code = (
+        "import sys, time, pyarrow as pa; sys.path[:0] = [%r, %r]\n"
+        "from test_sandbox import *\n"
+        "box = sandbox(Hangs())\n"
+        "box.start()\n"
+        "print(box._process.pid, flush=True)\n"
+        "time.sleep(100)\n"
+    ) % (HERE, os.path.dirname(HERE))
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not child.is_running() or child.status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the child outlived its parent by ten seconds")
