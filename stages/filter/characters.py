@@ -9,8 +9,9 @@ Three things are lists and not properties, because the thresholds of the rules w
 - `SYMBOL`: the punctuation by which Gopher quality tells a symbol from a word (the list goes back to CCNet,
   arXiv 1911.00359, where a full-width digit one slipped in; extended by the sentence ends).
 - `SENTENCE_END`: Unicode's Sentence_Terminal as FineWeb uses it (three Khmer signs more, the full stop among them).
-- `OPENING`, `CLOSING`: what is split off the start and the end of a word. ASCII follows spaCy's tables: `-foo`, `@foo`
-  and `/foo` are one word, `#foo` is two. Beyond ASCII every punctuation character and symbol is split off.
+- `OPENING`, `CLOSING`: what is split off the start and the end of a word. For ASCII and the punctuation that scripts
+  share it is what spaCy splits off: `-foo`, `@foo` and `foo¶` are one word, `#foo` is two. All punctuation that
+  belongs to a script is split off.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ SYMBOLS = (
     "0-8 B-1F 21-2F 3A-40 5B-60 7B-9F AB B4 BB 2013-2014 2019 201C-201E 2026 2236 2501 25BA 3001-3002 3008-300D "
     "3010-3011 FF01 FF05 FF08-FF09 FF0C FF0E FF11 FF1A-FF1B FF1F FF5E"
 )
+#: Of the punctuation that all scripts share, these are split off; others (`¶`, `†`, `•`) are part of their word.
+EDGES_SHARED = "¡·«»¿‘’‚“”„…–—´"
 QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉"
 OPENING_ASCII = "%=,:;!?()[]{}<>_#*&'\"`$"
 CLOSING_ASCII = ",:;!?()[]{}<>_#*&'\"`"
@@ -99,10 +102,12 @@ def general_flags(c: int) -> int:
         flags |= MARK
     if category[0] == "P":
         flags |= PUNCTUATION
-    if c > 127 and category[0] in "PS":
+    if category[0] == "P" and c > 127 and not (0xA1 <= c <= 0xBF or 0x2010 <= c <= 0x205E):
         flags |= OPENING | CLOSING
+    if category == "Sc" and c > 127:
+        flags |= OPENING
     if category == "So":
-        flags |= ICON
+        flags |= ICON | OPENING | CLOSING
     return flags
 
 
@@ -165,6 +170,9 @@ def character_table() -> np.ndarray:
         ascii_edges[char] = ascii_edges.get(char, 0) | CLOSING
     for char, flags in ascii_edges.items():
         table[ord(char)] |= flags
+    for char in EDGES_SHARED:
+        table[ord(char)] |= OPENING | CLOSING
+    table[ord("§")] |= OPENING
     for flag, points in (
         (SYMBOL, code_points(SYMBOLS)),
         (SYMBOL | SENTENCE_END, code_points(SENTENCE_ENDS)),
@@ -173,7 +181,7 @@ def character_table() -> np.ndarray:
         (APOSTROPHE, [ord(char) for char in "'’ʼ＇"]),
     ):
         table[points] |= flag
-    # The Armenian, Hebrew and Unicode hyphens join words as `-` does: not split off an edge.
-    table[[ord(char) for char in "‐‑־֊"]] &= ~np.uint32(OPENING | CLOSING)
+    # The Armenian and Hebrew hyphens join words as `-` does: not split off an edge.
+    table[[ord(char) for char in "־֊"]] &= ~np.uint32(OPENING | CLOSING)
     script_flags(table)
     return table

@@ -81,7 +81,7 @@ def citation_end(data, i, end, table):
     """End of the citation mark that starts at the bracket i (`[12]`, `[]`, `[edit]`, `[citation needed]`), or i."""
     j = i + 1
     while j < end:
-        c, width = code_point(data, j)
+        c, width = code_point(data, j, end)
         if c == CLOSE:
             return j + 1
         if not table[c] & DIGIT:
@@ -132,7 +132,7 @@ def measure_words(data, start, end, table):
     n, most, current = 0, 0, 0
     i = start
     while i < end:
-        c, width = code_point(data, i)
+        c, width = code_point(data, i, end)
         if is_white(c, table):
             current = 0
         else:

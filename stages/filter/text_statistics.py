@@ -172,10 +172,10 @@ def count_marks(data, start, end, table, out, d):
     start, end = strip(data, start, end, table)
     if start == end:
         return
-    first = code_point(data, start)[0]
+    first = code_point(data, start, end)[0]
     if first in (BULLET, MINUS):
         out[8, d] += 1
-    last = code_point(data, last_character(data, start, end))[0]
+    last = code_point(data, last_character(data, start, end), end)[0]
     dots = end - start >= 3 and data[end - 1] == DOT and data[end - 2] == DOT and data[end - 3] == DOT
     if last == ELLIPSIS or dots:
         out[9, d] += 1
@@ -207,7 +207,7 @@ def count_lines(data, offsets, table, elision, short_line):
             a, b = strip(data, line, i, table)
             if a < b:
                 out[0, d] += 1
-                out[1, d] += (table[code_point(data, last_character(data, line, i))[0]] & SENTENCE_END) != 0
+                out[1, d] += (table[code_point(data, last_character(data, line, i), i)[0]] & SENTENCE_END) != 0
                 out[2, d] += characters <= short_line
                 key = hash_bytes(data, line, i)
                 slot = key & mask

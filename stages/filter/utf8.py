@@ -46,22 +46,20 @@ def hash_bytes(data, start, end):
 
 
 @njit(nogil=True, cache=True, inline="always")
-def code_point(data, i):
-    """(code point, bytes it takes) at data[i]; the text is valid UTF-8, as Arrow strings are."""
+def code_point(data, i, end):
+    """(code point, bytes it takes) at data[i], i < end; the replacement character where data is not UTF-8."""
     b = np.int64(data[i])
     if b < 0x80:
         return b, 1
+    if b < 0xC0 or b >= 0xF5 or i + 1 + (b >= 0xE0) + (b >= 0xF0) >= end:
+        return 0xFFFD, 1
     if b < 0xE0:
         return ((b & 0x1F) << 6) | (np.int64(data[i + 1]) & 0x3F), 2
     if b < 0xF0:
         return ((b & 0x0F) << 12) | ((np.int64(data[i + 1]) & 0x3F) << 6) | (np.int64(data[i + 2]) & 0x3F), 3
-    return (
-        ((b & 0x07) << 18)
-        | ((np.int64(data[i + 1]) & 0x3F) << 12)
-        | ((np.int64(data[i + 2]) & 0x3F) << 6)
-        | (np.int64(data[i + 3]) & 0x3F),
-        4,
-    )
+    c = ((b & 0x07) << 18) | ((np.int64(data[i + 1]) & 0x3F) << 12)
+    c |= ((np.int64(data[i + 2]) & 0x3F) << 6) | (np.int64(data[i + 3]) & 0x3F)
+    return min(c, 0x10FFFF), 4
 
 
 @njit(nogil=True, cache=True)
@@ -92,13 +90,13 @@ def is_white(c, table):
 def strip(data, start, end, table):
     """Bounds of data[start:end] without white space at its ends, as `str.strip`."""
     while start < end:
-        c, width = code_point(data, start)
+        c, width = code_point(data, start, end)
         if not is_white(c, table):
             break
         start += width
     while end > start:
         i = last_character(data, start, end)
-        if not is_white(code_point(data, i)[0], table):
+        if not is_white(code_point(data, i, end)[0], table):
             break
         end = i
     return start, end

@@ -14,7 +14,7 @@ is a word of its own, and that a repeated phrase is cut the same way each time. 
    the word before it: `l'` + `homme`.
 5. Scripts without spaces, and Korean, are cut by rules of the script (`syllables.py`).
 
-1 to 4 are spaCy's rules without its lists of exceptions (`Mr.`, `cannot`, `:-)`, `10km`); the result is compared with
+1 to 4 are spaCy's rules without most of its 1,300 exceptions (`Mr.`, `and/or`, `:-)`); the result is compared with
 spaCy's in `README.md`. 5 is coarser than what FineWeb-2 used and is stated there by script.
 """
 
@@ -59,6 +59,15 @@ ELISION = frozenset(
 )
 
 WORD_CHARACTERS = LETTER | UPPER | LOWER | MARK | DIGIT
+#: Units that are a word of their own behind a number, as spaCy has them: the ASCII ones, packed last letter first.
+UNITS = tuple(
+    sum(ord(char) << (8 * (len(unit) - 1 - i)) for i, char in enumerate(reversed(unit)))
+    for unit in (
+        "km m dm cm mm ha nm yd in ft kg g mg t lb oz kmh mph hPa Pa mbar mb MB kb KB gb GB tb TB T G M K am pm".split()
+    )
+)
+CANNOT = tuple(b"cannot")
+EMOTICONS = tuple((ord(a), ord(b)) for a, b in ":) (: =) (= :] [: [= =] ;) (; :( ): =( ]= =[ :* :> :}".split())
 DOT, PLUS, COMMA, MINUS, SLASH, COLON, QUESTION, AT, HASH = (ord(c) for c in ".+,-/:?@#")
 
 
@@ -136,6 +145,42 @@ def contraction_start(points, flags, lo, hi):
 
 
 @njit(nogil=True, cache=True)
+def unit_start(points, flags, lo, hi):
+    """Where the unit starts that ends lo:hi right after a digit (`10km`, `5pm`); hi if there is none."""
+    k = hi - 1
+    packed = 0
+    while k > lo and k >= hi - 4 and not flags[k] & DIGIT:
+        packed = (packed << 8) | min(points[k], 255)
+        k -= 1
+    if not flags[k] & DIGIT or k == hi - 1:
+        return hi
+    for unit in UNITS:
+        if unit == packed:
+            return k + 1
+    return hi
+
+
+@njit(nogil=True, cache=True)
+def is_cannot(points, lo, hi):
+    """Whether lo:hi is `cannot`, two words by spaCy's count."""
+    if hi - lo != 6:
+        return False
+    for k in range(6):
+        if points[lo + k] | 32 != CANNOT[k]:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def is_emoticon(first, second):
+    """Whether two characters are an emoticon such as `:)`, which is one word. By spaCy's list `):` is one as well."""
+    for a, b in EMOTICONS:
+        if first == a and second == b:
+            return True
+    return False
+
+
+@njit(nogil=True, cache=True)
 def cuts_here(points, flags, i, lo, hi):
     """Whether the character i, inside lo:hi, is a word of its own there (an infix)."""
     f = flags[i]
@@ -159,16 +204,16 @@ def cuts_here(points, flags, i, lo, hi):
 
 @njit(nogil=True, cache=True)
 def split_words(data, start, end, table, elision, room):
-    """Cut data[start:end], valid UTF-8, into words; they are left in the last five arrays of `room`.
+    """Cut data[start:end] into words; they are left in the last five arrays of `room`.
 
-    data: uint8 buffer. table: `character_table()`. elision: whether `l'homme` is two words. room: `scratch(size)`
+    data: uint8 buffer, UTF-8. table: `character_table()`. elision: whether `l'homme` is two words. room: `scratch(size)`
     with size >= end - start. Returns the number of words.
     """
     points, flags, offsets, tails, starts, ends, lengths, hashes, kinds = room
     n = 0
     i = start
     while i < end:
-        c, width = code_point(data, i)
+        c, width = code_point(data, i, end)
         if table[c] & SPACE:
             i += width
             continue
@@ -177,7 +222,7 @@ def split_words(data, start, end, table, elision, room):
         m = 0
         seen = np.uint32(0)
         while i < end:
-            c, width = code_point(data, i)
+            c, width = code_point(data, i, end)
             f = table[c]
             if f & SPACE:
                 break
@@ -192,7 +237,7 @@ def split_words(data, start, end, table, elision, room):
         lo = 0
         hi = m
         n_tails = 0
-        whole = not seen & ~np.uint32(WORD_CHARACTERS)
+        whole = not seen & ~np.uint32(WORD_CHARACTERS) and not (seen & DIGIT and seen & LETTER)
         unspaced = seen & SCRIPT_MASK
         if not whole and not unspaced:
             while lo < hi:  # split off the start
@@ -227,8 +272,13 @@ def split_words(data, start, end, table, elision, room):
                     hi -= 1
                 elif c | 32 == 115 and hi - 2 > lo and flags[hi - 2] & APOSTROPHE:  # 's
                     hi -= 2
-                elif (c == PLUS or c == 37 or c == 36) and hi - 1 > lo and flags[hi - 2] & DIGIT:  # 5% 18+ 5$
+                elif c in (36, 37, PLUS) and hi - 1 > lo and flags[hi - 2] & DIGIT:  # 5$ 5% 18+
                     hi -= 1
+                elif f & LETTER and seen & DIGIT:
+                    k = unit_start(points, flags, lo, hi)
+                    if k == hi:
+                        break
+                    hi = k
                 else:
                     break
                 tails[n_tails] = hi
@@ -274,6 +324,9 @@ def split_words(data, start, end, table, elision, room):
                 if cut < hi and cut > lo:
                     n = add_word(data, flags, offsets, lo, cut, starts, ends, lengths, hashes, kinds, n)
                     lo = cut
+                if is_cannot(points, lo, hi):
+                    n = add_word(data, flags, offsets, lo, lo + 3, starts, ends, lengths, hashes, kinds, n)
+                    lo += 3
                 if lo < hi:
                     n = add_word(data, flags, offsets, lo, hi, starts, ends, lengths, hashes, kinds, n)
             else:
@@ -293,6 +346,13 @@ def add_word(data, flags, offsets, a, b, starts, ends, lengths, hashes, kinds, n
     for k in range(a, b):
         seen |= flags[k]
         common &= flags[k]
+    if b - a == 1 and common & SYMBOL and n > 0 and lengths[n - 1] == 1 and ends[n - 1] == offsets[a]:
+        if is_emoticon(data[ends[n - 1] - 1], data[offsets[a]]):
+            ends[n - 1] = offsets[b]
+            lengths[n - 1] = 2
+            hashes[n - 1] = hash_bytes(data, starts[n - 1], ends[n - 1])
+            kinds[n - 1] = kinds[n - 1] & ALL_PUNCTUATION if common & PUNCTUATION else 0
+            return n
     kind = 0
     if seen & LETTER:
         kind |= HAS_LETTER
