@@ -9,9 +9,9 @@ signature  text to signatures and sketches: ours is what the stage does per batc
            tokenizer is spaCy; where that is not installed words are split at white space, which is five times faster.
            Theirs runs on a sample of the documents.
 lsh        signatures to clusters: ours is both gather rounds, with every removal verified; theirs is stages 2 and 3,
-           which verify nothing, reading and writing files in memory-backed or other temporary folders. Both get the
-           same signatures (ours, written in their format) and must find the same number of documents that hang
-           together, or the benchmark fails.
+           which verify nothing, over files in a temporary folder. Both get the same signatures (ours, written in
+           their format, the documents' several times over with other values) and must find that as many documents
+           hang together, or the benchmark fails.
 exact      text to 128-bit hashes of the normalised words.
 
 If the folder has a `truth_planted.parquet` (id_a, id_b, jaccard: pairs and their true Jaccard index) the share of
@@ -48,8 +48,7 @@ from datatrove.utils.logging import logger
 from curation.stage import Sidecars
 from stages.dedup.clusters import components, distinct_edges
 from stages.dedup.exact import ExactDedup
-from stages.dedup.minhash import MinhashDedup
-from stages.dedup.signatures import band_keys
+from stages.dedup.minhash import MinhashDedup, Signed
 
 #: Documents per call, as the engine's default.
 BATCH = 256
@@ -108,6 +107,18 @@ def scattered(stage: MinhashDedup, docs: pa.Table) -> tuple[pa.Table, pa.Table]:
     return pa.concat_tables([p[0] for p in parts]), pa.concat_tables([p[1] for p in parts])
 
 
+def repeated(signed: Signed, copies: int) -> Signed:
+    """The signatures again and again, with other values in each copy, so that copies do not match each other."""
+    signatures = [signed.signatures ^ np.uint32(0x9E3779B1 * i & 0xFFFFFFFF) for i in range(copies)]
+    return Signed(np.concatenate(signatures), np.tile(signed.sketches, (copies, 1)), np.tile(signed.words, copies))
+
+
+def split(rows: pa.Table, stage: MinhashDedup) -> list[pa.Table]:
+    """The rows of each partition, as the engine brings them together."""
+    parts = rows["partition"].to_numpy()
+    return [rows.filter(pa.array(parts == i)) for i in range(stage.shuffle_partitions)]
+
+
 def gathered(stage: MinhashDedup, partitions: list[pa.Table], beside: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Candidate pairs and verdicts."""
     edges = pa.concat_tables([stage.gather(0, i, rows, OneShard(beside)) for i, rows in enumerate(partitions)])
@@ -116,9 +127,8 @@ def gathered(stage: MinhashDedup, partitions: list[pa.Table], beside: pa.Table) 
 
 def hanging_together(edges: pa.Table) -> int:
     """How many documents transitive closure of all candidate pairs would remove."""
-    a, b = distinct_edges(edges["a"].to_numpy(), edges["b"].to_numpy())
-    nodes = np.unique(np.concatenate([a, b]))
-    first = components(len(nodes), np.searchsorted(nodes, a), np.searchsorted(nodes, b))
+    nodes, a, b = distinct_edges(edges["a"].to_numpy(), edges["b"].to_numpy())
+    first = components(len(nodes), a, b)
     return len(nodes) - len(np.unique(first))
 
 
@@ -192,6 +202,7 @@ def main() -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sample-mb", type=float, default=4.0, help="megabytes of text that datatrove gets a round")
+    parser.add_argument("--copies", type=int, default=4, help="times that the signatures are repeated for lsh")
     options = parser.parse_args()
     logger.remove()
     pa.set_cpu_count(1)
@@ -236,14 +247,14 @@ def main() -> None:
     signature_ratio = float(np.median(theirs_per_mb) / np.median(ours_per_mb))
 
     rows, beside = scattered(stage, docs)
-    parts = rows["partition"].to_numpy()
-    partitions = [rows.filter(pa.array(parts == i)) for i in range(stage.shuffle_partitions)]
-    gathered(stage, partitions, beside)  # compiles
-    signed = stage.signatures(docs["text"])
+    _, verdicts = gathered(stage, split(rows, stage), beside)  # compiles, and answers for the quality
+    signed = repeated(stage.signatures(docs["text"]), options.copies)
+    many = pa.concat_tables([beside] * options.copies)
     ours, datatrove = [], []
     for _ in range(options.rounds):
-        keys, _ = seconds(lambda: band_keys(signed.signatures, stage.bands))
-        taken, (edges, verdicts) = seconds(lambda: gathered(stage, partitions, beside))
+        keys, bands = seconds(lambda: stage.band_rows(signed, 0, 0))
+        partitions = split(bands, stage)
+        taken, (edges, _) = seconds(lambda partitions=partitions: gathered(stage, partitions, many))
         ours.append(keys + taken)
         with tempfile.TemporaryDirectory() as folder:
             taken, removed = datatrove_lsh(stage, signed.signatures, signed.words, folder)
@@ -251,7 +262,7 @@ def main() -> None:
         if hanging_together(edges) != removed:
             raise SystemExit(f"closure removes {hanging_together(edges)} documents here and {removed} in datatrove")
         print(
-            f"lsh: {rows.num_rows} band keys, {edges.num_rows} pairs; ours {ours[-1]:.3f} s, "
+            f"lsh: {bands.num_rows} band keys, {edges.num_rows} pairs; ours {ours[-1]:.3f} s, "
             f"datatrove {datatrove[-1]:.3f} s; closure removes {removed} in both"
         )
     if (options.folder / "truth_planted.parquet").exists():

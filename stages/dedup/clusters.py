@@ -63,31 +63,42 @@ def _walk_runs(packed, bits, high, low, first, previous):
         i = j
 
 
-def candidate_edges(key: np.ndarray, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of documents that share a key (uint64): each with the first of its bucket and with the one before it.
+def candidate_edges(first: np.ndarray, previous: np.ndarray, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of documents that share a key: each with the first of its bucket and with the one before it.
 
-    `document` holds increasing numbers. Returns (a, b), a < b element by element, sorted, each pair once.
+    `first` and `previous` are what `first_with_equal_key` gives, `document` holds non-decreasing numbers (int64), one
+    per row. Returns (a, b), a < b element by element, sorted, each pair once.
     """
-    first, previous = first_with_equal_key(key, key)
+    place = np.cumsum(np.diff(document, prepend=document[:1]) != 0)  # rows of a document share it
     member = np.flatnonzero(previous >= 0)
     chained = member[previous[member] != first[member]]
-    a = np.concatenate([document[first[member]], document[previous[chained]]])
-    b = np.concatenate([document[member], document[chained]])
-    return distinct_edges(a[a != b], b[a != b])
+    i, j = _distinct(
+        np.concatenate([place[first[member]], place[previous[chained]]]),
+        np.concatenate([place[member], place[chained]]),
+    )
+    numbers = document[np.flatnonzero(np.diff(place, prepend=-1))]
+    return numbers[i[i != j]], numbers[j[i != j]]
 
 
-def distinct_edges(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs (a, b) of int64, sorted, each once."""
+def distinct_edges(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A graph from its edges (a, b), int64: its nodes, sorted, and its edges as pairs (i, j) of indices into them,
+    sorted, each once."""
     nodes, index = np.unique(np.concatenate([a, b]), return_inverse=True)
-    if len(nodes) >> 32:
-        raise OverflowError("more than 2^32 documents in one partition; raise shuffle_partitions")
-    pairs = np.unique((index[: len(a)].astype(np.uint64) << np.uint64(32)) | index[len(a) :].astype(np.uint64))
-    return nodes[(pairs >> np.uint64(32)).astype(np.int64)], nodes[(pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    return nodes, *_distinct(index[: len(a)], index[len(a) :])
 
 
-def bucket_sizes(key: np.ndarray) -> np.ndarray:
-    """Sizes of the buckets with two documents or more."""
-    first, _ = first_with_equal_key(key, key)
+def _distinct(i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs (i, j) of numbers below 2^32, sorted, each once."""
+    if len(i) and max(int(i.max()), int(j.max())) >> 32:
+        raise OverflowError("more than 2^32 documents in one partition of band keys")
+    packed = (i.astype(np.uint64) << np.uint64(32)) | j.astype(np.uint64)
+    packed.sort()
+    packed = packed[np.diff(packed, prepend=~packed[:1]) != 0]
+    return (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def bucket_sizes(first: np.ndarray) -> np.ndarray:
+    """Sizes of the buckets with two rows or more; `first` is what `first_with_equal_key` gives."""
     sizes = np.bincount(first)
     return sizes[sizes > 1]
 

@@ -124,18 +124,22 @@ class MinhashDedup(Barrier, name="minhash_dedup"):
         return self._latest[1]
 
     def scatter(self, docs: pa.Table, shard: int, row: int) -> pa.Table:
+        signed = self._signed(docs)
+        self.metrics.count("short_documents", int((signed.words < self.ngram).sum()))
+        return self.band_rows(signed, shard, row)
+
+    def band_rows(self, signed: Signed, shard: int, row: int) -> pa.Table:
+        """Band keys of the documents that have an n-gram, the first of them being row `row` of `shard`."""
         from stages.dedup.signatures import band_keys
 
-        signed = self._signed(docs)
-        long = np.flatnonzero(signed.words >= self.ngram)
-        self.metrics.count("short_documents", docs.num_rows - len(long))
-        keys = band_keys(signed.signatures[long], self.bands).reshape(-1)
+        some = np.flatnonzero(signed.words >= self.ngram)
+        keys = band_keys(signed.signatures[some], self.bands).reshape(-1)
         part = ((keys >> np.uint64(32)) * np.uint64(self.shuffle_partitions)) >> np.uint64(32)
         return pa.table(
             {
                 "partition": part.astype(np.int32),
                 "key": keys.view(np.int64),
-                "document": np.repeat(duplicates.addresses(shard, row + long), self.bands),
+                "document": np.repeat(duplicates.addresses(shard, row + some), self.bands),
             }
         )
 
@@ -158,7 +162,7 @@ class MinhashDedup(Barrier, name="minhash_dedup"):
 
     def _candidates(self, rows: pa.Table) -> pa.Table:
         """Round 0: band keys of a partition -> pairs of documents."""
-        from stages.dedup.clusters import bucket_sizes, candidate_edges
+        from stages.dedup.clusters import bucket_sizes, candidate_edges, first_with_equal_key
 
         if rows.num_rows == 0:
             return EDGES.empty_table()
@@ -167,8 +171,9 @@ class MinhashDedup(Barrier, name="minhash_dedup"):
         if (np.diff(document) < 0).any():
             order = np.argsort(document, kind="stable")
             document, key = document[order], key[order]
-        a, b = candidate_edges(key, document)
-        self.metrics.observe("bucket_size", bucket_sizes(key), BUCKET_SIZES)
+        first, previous = first_with_equal_key(key, key)
+        a, b = candidate_edges(first, previous, document)
+        self.metrics.observe("bucket_size", bucket_sizes(first), BUCKET_SIZES)
         return pa.table([np.zeros(len(a), np.int32), a, b], schema=EDGES)
 
     def _decide(self, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
@@ -178,9 +183,7 @@ class MinhashDedup(Barrier, name="minhash_dedup"):
 
         if rows.num_rows == 0:
             return duplicates.VERDICTS.empty_table()
-        a, b = distinct_edges(rows["a"].to_numpy(), rows["b"].to_numpy())
-        address = np.unique(np.concatenate([a, b]))
-        a, b = np.searchsorted(address, a), np.searchsorted(address, b)
+        address, a, b = distinct_edges(rows["a"].to_numpy(), rows["b"].to_numpy())
         sketches, beside = self._beside(address, sidecars)
 
         order = np.arange(len(address))

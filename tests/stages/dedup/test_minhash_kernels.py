@@ -183,15 +183,18 @@ def test_candidate_edges_are_stars_and_chains_of_buckets(rows):
         expected |= {(members[0], m) for m in members[1:]}
         expected |= {(a, b) for a, b in itertools.pairwise(members)}
     key = np.array([k for k, _ in rows], np.uint64)
-    a, b = candidate_edges(key, np.array([d for _, d in rows], np.int64))
-    assert list(zip(a.tolist(), b.tolist(), strict=True)) == sorted((x, y) for x, y in expected if x != y)
-    assert sorted(bucket_sizes(key)) == sorted(len(m) for m in buckets.values() if len(m) > 1)
+    first, previous = first_with_equal_key(key, key)
+    a, b = candidate_edges(first, previous, np.array([d for _, d in rows], np.int64) << 40)
+    expected = [(x << 40, y << 40) for x, y in sorted(expected) if x != y]
+    assert list(zip(a.tolist(), b.tolist(), strict=True)) == expected
+    assert sorted(bucket_sizes(first)) == sorted(len(m) for m in buckets.values() if len(m) > 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 5)), max_size=20))
 def test_distinct_edges_against_a_set(edges):
-    a, b = distinct_edges(np.array([e[0] for e in edges], np.int64), np.array([e[1] for e in edges], np.int64))
-    assert list(zip(a.tolist(), b.tolist(), strict=True)) == sorted(set(edges))
+    nodes, a, b = distinct_edges(np.array([e[0] for e in edges], np.int64), np.array([e[1] for e in edges], np.int64))
+    assert nodes.tolist() == sorted({node for edge in edges for node in edge})
+    assert list(zip(nodes[a].tolist(), nodes[b].tolist(), strict=True)) == sorted(set(edges))
 
 
 graphs = st.integers(1, 15).flatmap(
