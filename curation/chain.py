@@ -70,6 +70,11 @@ def error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
 
 
+def error_kinds(errors: pa.Array) -> pa.Array:
+    """What errors are counted by: the part before the first colon (`ValueError`, `timeout`, `crashed`)."""
+    return pa.array([text.split(":")[0][:60] for text in errors.to_pylist()], pa.string())
+
+
 class Chain:
     """The steps of a segment, set up in this process. `step` 0 is the reader (or the source of shards).
 
@@ -145,11 +150,11 @@ class Chain:
             account.kept = docs.num_rows
             account.metrics = settled.metrics
             for table, ordinals, kind, why, detail in settled.out:
-                names = why if kind == "dropped" else pa.array(["error"] * table.num_rows)
+                names = why if kind == "dropped" else error_kinds(why)
                 counts = account.dropped if kind == "dropped" else account.failed
                 for pair in pc.value_counts(names):
                     counts[pair["values"].as_py()] = counts.get(pair["values"].as_py(), 0) + pair["counts"].as_py()
-                self._break_down(account, table, names)
+                self._break_down(account, table, why if kind == "dropped" else pa.array(["error"] * table.num_rows))
                 lost.append((step, table, ordinals, kind, why, detail))
             self._break_down(account, docs, None)
             for folder, tables in settled.outputs.items():

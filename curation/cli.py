@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Curate pretraining corpora: raw archives in, deduplicated, labelled, tokenized parquet shards out.",
 )
+INTERRUPTED = 130
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -221,22 +222,18 @@ def verify(folder: RunFolder) -> None:
 def main() -> None:
     """Run the command line; the process ends with its exit code."""
     try:
-        app(standalone_mode=False)
-        code = 0
+        code = app(standalone_mode=False) or 0  # typer gives the exit code of --help and of Ctrl-C as the result
     except CurationError as error:
         err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         code = error.exit_code
-    except KeyboardInterrupt:
-        err.print("interrupted; what is committed is kept, the same command goes on from there")
-        code = 130
-    except typer.Exit as done:
-        code = done.exit_code
     except typer.Abort:
-        code = 130
+        code = INTERRUPTED
     except Exception as error:
-        if not type(error).__module__.startswith(("click", "typer")):
+        if not hasattr(error, "show"):  # a bug of ours, unlike typer's errors of usage
             raise
-        error.show() if hasattr(error, "show") else err.print(str(error))
+        error.show()
         code = 2
+    if code == INTERRUPTED:
+        err.print("interrupted; what is committed is kept, the same command goes on from there")
     sys.stdout.flush()
     raise SystemExit(code)

@@ -239,7 +239,7 @@ def sweep_pending(storage: Storage) -> int:
     """Remove files that killed tasks left unfinished; returns how many."""
     if not storage.local:
         return 0
-    left = [name for name in storage.names() if name.rsplit("/", 1)[-1].startswith(PENDING)]
+    left = [name for name in storage.names() if name.endswith(PENDING)]
     for name in left:
         storage.remove(name)
     return len(left)

@@ -9,8 +9,11 @@ driver. Ray is started (or attached to) when the first task must run: a run with
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +66,15 @@ class Inline:
         close_runners()
 
 
+def _silence() -> None:
+    """Keep Ray's reports of dead workers out of standard output, which holds our results; the driver retries the
+    task, and says so itself when it gives up. There is no public switch for it in Ray 2.60."""
+    with suppress(AttributeError, KeyError, ImportError):
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+
+        dispatcher.remove_handler("ray_print_logs")
+
+
 class OnRay:
     """Runs tasks on Ray workers: a local Ray of `workers` CPUs, or the cluster of `RAY_ADDRESS`."""
 
@@ -83,6 +95,7 @@ class OnRay:
             os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
         import ray
 
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         if ray.is_initialized():
             self._attached = True
         elif self.address:
@@ -95,6 +108,9 @@ class OnRay:
                 object_store_memory=STORE_BYTES,
                 **quiet,
             )
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts one of its own there, which exits at once
+        _silence()
         self._ray = ray
         return ray
 

@@ -205,7 +205,8 @@ class Run:
             if account.rows_in >= at_least and failed > limit * account.rows_in:
                 error = CurationError(
                     f"stage '{account.stage}' failed for {failed} of {account.rows_in} documents "
-                    f"({failed / account.rows_in:.1%}), more than max_failure_rate {limit:.1%}; "
+                    f"({failed / account.rows_in:.1%}), more than max_failure_rate {limit:.1%}; most often: "
+                    f"{max(account.failed, key=lambda kind: account.failed[kind])}; "
                     f"{self.storage.url}/quarantine holds them with their errors"
                 )
                 error.stage = account.stage  # type: ignore[attr-defined]
@@ -237,6 +238,7 @@ class Run:
 
     def _sweep(self) -> None:
         """Remove the files and manifests of tasks that are no longer in the plan (an input that is gone)."""
+        sweep_pending(self.storage)
         tasks = {manifest_name(m.task) for m in self.manifests}
         keep = {file["name"] for m in self.manifests for file in m.files.values()}
         for name in self.storage.names("work/manifests"):

@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-#: Prefix of files that are being written; leftovers of killed tasks are recognised by it.
-PENDING = ".pending-"
+#: Suffix of files that are being written, so that no pattern for shards matches them; leftovers of killed tasks are
+#: recognised by it.
+PENDING = ".pending"
 
 
 class Storage:
@@ -62,7 +63,7 @@ class Storage:
         """A fresh local path beside `name` to write to before moving it in place."""
         folder, _, base = self.path(name).rpartition("/")
         os.makedirs(folder, exist_ok=True)
-        return f"{folder}/{PENDING}{uuid.uuid4().hex[:12]}-{base}"
+        return f"{folder}/.{base}.{uuid.uuid4().hex[:12]}{PENDING}"
 
     def open(self, name: str) -> BinaryIO:
         """A handle to read a file."""

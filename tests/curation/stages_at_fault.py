@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.stage import Barrier, Filter, Outcome, Stage, reasons
+from stages.read.jsonl import ReadJsonl
 
 
 class Upper(Stage):
@@ -167,3 +168,20 @@ class FirstOfEachLetter(Barrier):
             for row, kept in zip(verdicts["row"].to_pylist(), verdicts["kept"].to_pylist(), strict=True):
                 reason[row], detail[row] = "same_letter", f"kept={kept}"
         return Outcome(docs, dropped=pa.array(reason, pa.string()), detail=pa.array(detail, pa.string()))
+
+
+class Slow(Stage):
+    """Takes a tenth of a second a batch."""
+
+    def __call__(self, docs):
+        time.sleep(0.1)
+        return docs
+
+
+class PoisonedReader(ReadJsonl):
+    """Dies without a word on a file called poison."""
+
+    def read(self, split, batch_rows, batch_bytes):
+        if "poison" in split.file.name:
+            os._exit(1)
+        yield from super().read(split, batch_rows, batch_bytes)

@@ -133,7 +133,7 @@ def test_the_catalogue_and_manual_pages():
 
 def test_config_errors_come_without_ray(tmp_path):
     # Two seconds is the promise; what costs is imports, so these are what is tested.
-    code = "import sys; import curation.cli, curation.config as c; c.json_schema(); print([m for m in ('ray', 'fasttext', 'trafilatura', 'datatrove', 'tokenizers', 'fastokens', 'torch') if m in sys.modules])"  # noqa: E501
+    code = "import sys; import curation.cli, curation.config as c; c.json_schema(); print([m for m in ('ray', 'fasttext', 'trafilatura', 'datatrove', 'tokenizers', 'fastokens', 'torch') if m in sys.modules])"
     began = time.process_time()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"

@@ -168,7 +168,7 @@ def test_one_bad_document_is_quarantined(corpus, pipeline, run, tmp_path):
         ("stages_at_fault:Fails", True, "ValueError: cannot take: please raise this")
     ]
     account = read_stats(str(tmp_path / "out")).accounts[1]
-    assert (account.rows_in, account.kept, account.failed) == (301, 300, {"error": 1})
+    assert (account.rows_in, account.kept, account.failed) == (301, 300, {"ValueError": 1})
     # What a stage recorded before it raised is not counted twice.
     assert account.metrics.counters == {"seen": 300}
 
@@ -190,7 +190,7 @@ def test_too_many_failures_stop_the_run_and_are_tried_again(corpus, pipeline, ru
 
 def test_a_stage_broken_for_all_documents(corpus, pipeline, run):
     corpus("a.jsonl", texts(300))
-    with pytest.raises(CurationError, match="'stages_at_fault:FailsAlways' failed for 300 of 300"):
+    with pytest.raises(CurationError, match="'stages_at_fault:FailsAlways' failed for 300 of 300 .*most often: RuntimeError"):
         run(pipeline(["stages_at_fault:FailsAlways"]))
 
 
@@ -255,7 +255,7 @@ def test_a_full_disk(corpus, pipeline, run, tmp_path):
             run(pipeline(["stages_at_fault:Upper"]))
         for file in disk.rglob("*.parquet"):
             pq.read_table(file)  # what stands under a final name is whole
-        assert not list(disk.rglob(".pending-*"))
+        assert not list(disk.rglob("*.pending"))
         subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)  # the user makes room
         assert run(pipeline(["stages_at_fault:Upper"])).info["status"] == "complete"
         run(pipeline(["stages_at_fault:Upper"], output=str(tmp_path / "clean")))
@@ -289,9 +289,9 @@ def test_a_foreign_folder_is_left_alone(corpus, pipeline, run, tmp_path):
 def test_leftovers_of_killed_tasks_are_swept(corpus, pipeline, run, tmp_path):
     corpus("a.jsonl", texts(20))
     run(pipeline(STAGES))
-    (tmp_path / "out" / "documents" / ".pending-123-x.parquet").write_bytes(b"half")
+    (tmp_path / "out" / "documents" / ".x.parquet.123.pending").write_bytes(b"half")
     run(pipeline(STAGES))
-    assert not list((tmp_path / "out").rglob(".pending-*"))
+    assert not list((tmp_path / "out").rglob("*.pending"))
 
 
 def test_the_same_task_twice_at_once_commits_once(corpus, pipeline, run, tmp_path):

@@ -9,13 +9,13 @@ import psutil
 import pyarrow as pa
 import pytest
 from conftest import HERE
+from stages_at_fault import Hangs, HangsAlone, LosesRows, SetupFails, Upper
 
 from curation.chain import Chain
 from curation.documents import CORE
 from curation.errors import ContractError, CurationError
 from curation.sandbox import Sandbox
 from curation.stage import Outcome
-from stages_at_fault import Hangs, HangsAlone, LosesRows, SetupFails, Upper
 
 SCHEMA = pa.schema([(n, c.type) for n, c in CORE.items()] + [(n, pa.string()) for n in ("stage", "reason", "detail")])
 
