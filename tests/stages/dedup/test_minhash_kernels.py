@@ -153,8 +153,8 @@ def test_band_keys_are_equal_where_all_rows_of_the_band_are():
     assert len(set(seen.values())) == len(seen) == 4 * 27
 
 
-# Keys that differ in their first or last bits only: the sort packs rows and most bits of a key in 64, and must tell
-# apart by the rest.
+# Keys that differ in a few bits only, where grouping looks at some bits first and must tell them apart by the rest: chunks by
+# the middle bits, slots by the last ones.
 keys = st.sampled_from([0, 1, 2, 1 << 62, 1 << 63, (1 << 63) | 1, 2**64 - 1])
 
 
@@ -169,6 +169,18 @@ def test_equal_keys_are_grouped_as_by_a_dictionary(rows):
         assert first[i] == begin.setdefault(key, i)
         assert previous[i] == last.get(key, -1)
         last[key] = i
+
+
+def test_many_keys_are_grouped_as_by_a_dictionary():
+    random = np.random.default_rng(4)
+    key = random.integers(0, 2**64, 150_000, dtype=np.uint64)[random.integers(0, 150_000, 300_000)]
+    low = random.integers(0, 2, 300_000, dtype=np.uint64)
+    first, previous = first_with_equal_key(key, low)
+    begin, last = {}, {}
+    for i, pair in enumerate(zip(key.tolist(), low.tolist(), strict=True)):
+        assert first[i] == begin.setdefault(pair, i)
+        assert previous[i] == last.get(pair, -1)
+        last[pair] = i
 
 
 @settings(deadline=None)
