@@ -12,7 +12,7 @@ reference), also where the reference will see one document in a thousand.
 Time and memory of fastokens 0.3.5, one thread: 90 MB/s on English prose and code, 25 to 35 MB/s on sentences of 117
 languages, 1.5 to 3 MB/s on the worst input (one word without a break), growing as n log n: 0.4 s for 1 MB of one
 letter, 33 s for 50 MB. Memory stays flat, 365 MB for the process after 1 GB of words that never repeat, so the
-engine is not rebuilt; one word of n bytes takes 60 n bytes while it is encoded, and keeps them: that is left to the run's memory
+engine is not rebuilt. One word of n bytes takes 60 n bytes, which the thread keeps; that is left to the run's memory
 limit, because a text can only be cut where the pre-tokenizer cuts it.
 """
 
