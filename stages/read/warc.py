@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
@@ -184,9 +185,21 @@ class _Rows:
         columns = {
             name: pa.array([core[name]] * n if name in core else self.values[name], column_type(name))
             for name in (*CORE, *_COLUMNS)
+            if name != "html"
         }
+        columns["html"] = _pages(self.values["html"])
         says = {name: pa.array(self.values[name], pa.string()) for name in ("dropped", "failed", "detail")}
         return Outcome(pa.table(columns), **says)
+
+
+def _pages(pages: list[str | None]) -> pa.Array:
+    """A large_string array. Joining the pages takes a fifth of the time of `pa.array`, which grows as it goes."""
+    encoded = [page.encode("utf-8", "replace") if page is not None else b"" for page in pages]
+    offsets = np.zeros(len(pages) + 1, np.int64)
+    np.cumsum([len(page) for page in encoded], out=offsets[1:])
+    valid = pa.array([page is not None for page in pages], pa.bool_()).buffers()[1] if None in pages else None
+    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.large_string(), len(pages), buffers)
 
 
 def _judge(payload: bytes, declared: str, identified: str) -> str | None:
