@@ -45,6 +45,8 @@ class Progress:
     done: int = 0
     committed: int = 0
     began: float = 0.0
+    docs_in: int = 0
+    bytes_in: int = 0
     _live: Live | None = None
     _line: float = 0.0
 
@@ -53,6 +55,7 @@ class Progress:
         self._say(final=True)
         self.name, self.tasks, self.done, self.committed = name, tasks, 0, committed
         self.began = self._line = time.monotonic()
+        self.docs_in = self.bytes_in = 0
         if committed:
             self.console.print(f"{name}: {committed} of {tasks} tasks are committed already")
 
@@ -64,6 +67,9 @@ class Progress:
             self.accounts.setdefault(account.stage, Account(account.stage)).merge(account)
         if not fresh:
             return
+        if manifest.accounts:
+            self.docs_in += manifest.accounts[0]["rows_in"]
+            self.bytes_in += manifest.accounts[0]["bytes_in"]
         if self.console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self.console, refresh_per_second=4, transient=True)
@@ -88,10 +94,8 @@ class Progress:
         """Documents a second, MB a second, seconds to go: of this step's fresh tasks."""
         elapsed = max(time.monotonic() - self.began, 1e-3)
         fresh = self.done - self.committed
-        first = next(iter(self.accounts.values()), Account(""))
-        share = fresh / max(self.done, 1)
         eta = elapsed / fresh * (self.tasks - self.done) if fresh > 0 else 0.0
-        return first.rows_in * share / elapsed, first.bytes_in * share / elapsed / 1e6, eta
+        return self.docs_in / elapsed, self.bytes_in / elapsed / 1e6, eta
 
     def _say(self, final: bool) -> None:
         """One plain line."""
@@ -101,9 +105,10 @@ class Progress:
         lost = sum(sum(a.failed.values()) for a in self.accounts.values())
         last = list(self.accounts.values())[-1] if self.accounts else Account("")
         ending = f"in {duration(time.monotonic() - self.began)}" if final else f"{duration(eta)} to go"
+        speed = f"{docs:,.0f} docs/s, {megabytes:,.1f} MB/s, " if self.docs_in else ""
         self.console.print(
             f"{self.name}: {self.done}/{self.tasks} tasks, {count(last.kept)} documents kept, {lost} failed, "
-            f"{docs:,.0f} docs/s, {megabytes:,.1f} MB/s, {ending}",
+            f"{speed}{ending}",
             soft_wrap=True,
             highlight=False,
         )
