@@ -1,8 +1,11 @@
 """What every dedup stage says about a duplicate: its reason, its detail, a row in `duplicates/`, a count on the kept.
 
 One schema for all of them, so that `duplicates/` of a run answers "which document stands for this one, and how alike
-are they" whichever stage removed it. Trade-off: the folder repeats urls that `dropped/` and `documents/` hold too; in
-return it can be read alone, for instance to bring copies back in proportion to their number.
+are they" whichever stage removed it. What one stage kept a later one may remove: its id is then the `id` of another
+row, and following the rows leads to the document that is left.
+
+Trade-off: the folder repeats urls that `dropped/` and `documents/` hold too; in return it can be read alone, for
+instance to bring copies back in proportion to their number.
 """
 
 from __future__ import annotations

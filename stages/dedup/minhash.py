@@ -107,15 +107,14 @@ class MinhashDedup(Barrier, name="minhash_dedup"):
     def signatures(self, text: pa.ChunkedArray | pa.Array) -> Signed:
         """Signature, sketch and number of words of each text."""
         from stages.dedup.signatures import SKETCH, signatures
-        from stages.dedup.words import text_buffers
+        from stages.dedup.words import word_hashes
 
-        data, offsets = text_buffers(text)
-        n = len(offsets) - 1
-        signed = Signed(
-            np.empty((n, self.bands * self.rows), np.uint32), np.empty((n, SKETCH), np.uint8), np.empty(n, np.int32)
-        )
-        signatures(data, offsets, self._table, self._factors, self._permutations, *signed)
-        return signed
+        words, starts = word_hashes(text, self._table)
+        n = len(starts) - 1
+        result = np.empty((n, self.bands * self.rows), np.uint32)
+        sketches = np.empty((n, SKETCH), np.uint8)
+        signatures(words, starts, self._factors, self._permutations, result, sketches)
+        return Signed(result, sketches, np.diff(starts).astype(np.int32))
 
     def _signed(self, docs: pa.Table) -> Signed:
         """Signatures of a batch, kept for `sidecar`, which is called with the batch that `scatter` has just seen."""

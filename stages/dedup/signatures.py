@@ -1,9 +1,10 @@
 """MinHash signatures and sketches straight from Arrow text, over the hashed word 5-grams of each document.
 
 The slow part of MinHash as usually written is not the permutations but what comes before them: building n-grams as
-Python strings and hashing them one by one. Here a document goes from UTF-8 bytes to its signature in one kernel:
-word hashes (`words.py`), n-gram hashes as sums of products, minima. About half of the time is spent in finding words,
-a quarter in the permutations.
+Python strings and hashing them one by one. Here a batch goes from UTF-8 bytes to its signatures in two kernels: word
+hashes (`words.py`); then n-gram hashes as sums of products, minima and sketches. About half of the time is spent in
+finding words, a quarter in the permutations. Two kernels and not one, because Numba caches compiled code by file: a
+kernel that calls into another file would go on running that file's old code after a change.
 
 Two trade-offs, both measured. Hashes are 32 bits wide: 64 bits cost 1.5 times as much and estimate no better (the
 error stays within 1.1 of the binomial's). And the permutations are full ones, a x + b mod 2^32 with a odd: sketches
@@ -24,8 +25,6 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-
-from stages.dedup.words import word_hashes
 
 _BASE = 0x2545F4914F6CDD1D  # odd; n-gram hash = sum of word hashes times powers of it
 #: Bytes of a sketch, a power of two. A byte is 0 for an empty bin, else one of 255 fingerprints.
@@ -131,26 +130,23 @@ def sketch(shingles, count, smallest, out):
 
 
 @njit(nogil=True, cache=True)
-def signatures(data, offsets, table, factors, permutations, out, sketches, lengths):
-    """Signature (rows of `out`, uint32), sketch (rows of `sketches`, uint8) and number of words (`lengths`, int32) of
-    each document.
+def signatures(words, starts, factors, permutations, out, sketches):
+    """Signature (rows of `out`, uint32) and sketch (rows of `sketches`, uint8) of each document.
 
-    A document of fewer words than an n-gram has no shingle; its signature is all ones and its sketch all zeros.
-    Scratch: 20 bytes for each byte of the longest document.
+    The word hashes of document i are `words[starts[i] : starts[i + 1]]`. A document of fewer words than an n-gram has
+    no shingle; its signature is all ones and its sketch all zeros.
     """
     longest = 0
-    for d in range(offsets.size - 1):
-        longest = max(longest, offsets[d + 1] - offsets[d])
-    words = np.empty(longest + 1, np.uint64)
-    scratch = np.empty(longest + 1, np.uint64)
-    shingles = np.empty(longest + 1, np.uint32)
+    for d in range(starts.size - 1):
+        longest = max(longest, starts[d + 1] - starts[d])
+    scratch = np.empty(longest, np.uint64)
+    shingles = np.empty(longest, np.uint32)
     smallest = np.empty(SKETCH, np.uint32)
-    for d in range(offsets.size - 1):
-        count = word_hashes(data, offsets[d], offsets[d + 1], table, words)
-        lengths[d] = count
-        grams = shingle_hashes(words, count, factors, scratch, shingles)
-        minima(shingles, grams, permutations, out[d])
-        sketch(shingles, grams, smallest, sketches[d])
+    for d in range(starts.size - 1):
+        begin = starts[d]
+        count = shingle_hashes(words[begin : starts[d + 1]], starts[d + 1] - begin, factors, scratch, shingles)
+        minima(shingles, count, permutations, out[d])
+        sketch(shingles, count, smallest, sketches[d])
 
 
 @njit(nogil=True, cache=True)

@@ -126,10 +126,28 @@ def decode(data, i, end):
     return code, i + size
 
 
+def word_hashes(text: pa.Array | pa.ChunkedArray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of the words of each text (uint64, one after another), and where each text's begin (int64, one more
+    than there are texts)."""
+    data, offsets = text_buffers(text)
+    # A text of n bytes has at most n words, and the kernel writes one slot beyond the last word.
+    hashes = np.empty(int(offsets[-1] - offsets[0]) + 1, np.uint64)
+    starts = np.zeros(len(offsets), np.int64)
+    hash_words(data, offsets, table, hashes, starts)
+    return hashes[: starts[-1]], starts
+
+
 @njit(nogil=True, cache=True)
-def word_hashes(data, start, end, table, out):
-    """Hashes of the words of `data[start:end]` into `out` (uint64, room for end - start + 1); returns their number."""
+def hash_words(data, offsets, table, out, starts):
+    """`word_hashes` of the texts `data[offsets[i] : offsets[i + 1]]`, into `out` and `starts`."""
     count = 0
+    for text in range(offsets.size - 1):
+        count = _hash_words_of_one(data, offsets[text], offsets[text + 1], table, out, count)
+        starts[text + 1] = count
+
+
+@njit(nogil=True, cache=True)
+def _hash_words_of_one(data, start, end, table, out, count):
     h = _START
     inside = 0
     i = start

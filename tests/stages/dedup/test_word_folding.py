@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.dedup.words import fold_table, normalize, text_buffers, word_hashes
+from stages.dedup.words import fold_table, hash_words, normalize, text_buffers, word_hashes
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf"
 UNSPACED += "\u4e00-\u9fff\U00020000-\U0003ffff"
@@ -24,10 +24,8 @@ def words(text, fold_digits=False):
 
 def hashes(texts):
     """One array of word hashes per text."""
-    data, offsets = text_buffers(pa.array(texts, pa.large_string()))
-    out = np.zeros(len(data) + 1, np.uint64)
-    table = fold_table(False)
-    return [out[: word_hashes(data, offsets[i], offsets[i + 1], table, out)].copy() for i in range(len(texts))]
+    found, starts = word_hashes(pa.array(texts, pa.large_string()), fold_table(False))
+    return [found[a:b] for a, b in itertools.pairwise(starts)]
 
 
 def words_in_python(text):
@@ -116,9 +114,10 @@ def test_invalid_utf8_is_read_within_its_bounds(content, after):
     for tail in (after, bytes(4)):
         data = np.frombuffer(content + tail, np.uint8)
         out = np.zeros(len(content) + 2, np.uint64)
-        count = word_hashes(data, 0, len(content), table, out)
-        assert count <= len(content) and out[-1] == 0
-        found.append(out[:count].tolist())
+        starts = np.zeros(2, np.int64)
+        hash_words(data, np.array([0, len(content)]), table, out, starts)
+        assert starts[1] <= len(content) and out[-1] == 0
+        found.append(out[: starts[1]].tolist())
     assert found[0] == found[1]
 
 
