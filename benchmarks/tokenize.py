@@ -105,7 +105,7 @@ def main() -> None:
         if i:
             total += (ours_s, theirs_s)
     counters = stage.metrics.counters
-    print(f"checked {counters['tokenizer_checked']} documents, {counters['tokenizer_mismatch']} differed")
+    print(f"checked {counters['tokenizer_checked']} documents, {counters['warning_tokenizer_mismatch']} differed")
     print(f"ratio tokenize_vs_hf {total[1] / total[0]:.1f}")
 
 

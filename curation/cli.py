@@ -8,6 +8,7 @@ runs them, so that a config error shows in under two seconds.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -26,7 +27,9 @@ app = typer.Typer(
     help="Curate pretraining corpora: raw archives in, deduplicated, labelled, tokenized parquet shards out.",
 )
 INTERRUPTED = 130
-out = Console(highlight=False)
+#: Columns of a table where output is no terminal: nothing is gained by folding lines in a file.
+WIDE = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+out = Console(highlight=False, width=WIDE)
 err = Console(stderr=True, highlight=False)
 
 Config = Annotated[str | None, typer.Option("--config", "-c", help="The config file (default: pipelines.yaml).")]

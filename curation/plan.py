@@ -26,6 +26,7 @@ import xxhash
 from curation.config import Pipeline
 from curation.corpus import FORMAT, Manifest
 from curation.documents import CORE, is_transient
+from curation.errors import ConfigError
 from curation.inputs import find_inputs
 from curation.registry import source_files
 from curation.stage import Barrier, Output, Split, Stage
@@ -241,7 +242,9 @@ def make_plan(pipeline: Pipeline) -> Plan:
     for label, stage in zip(pipeline.stage_names, pipeline.stages, strict=True):
         everything |= stage.adds()
         for output in stage.outputs():
-            plan.outputs.setdefault(output.folder, (label, output))
+            first, other = plan.outputs.setdefault(output.folder, (label, output))
+            if first != label and (other.columns is not None or other.schema != output.schema):
+                raise ConfigError(f"the stages '{first}' and '{label}' both write the folder {output.folder}/")
     moved = {name for _, output in plan.outputs.values() for name in output.moved}
     plan.dropped_schema = _schema(
         {name: kind for name, kind in everything.items() if name not in moved}

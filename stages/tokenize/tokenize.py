@@ -62,8 +62,8 @@ class Tokenize(Stage, name="tokenize"):
 
     The work is done by `fastokens`, about 50 times as fast as the reference, after it has agreed with the reference
     on a set of hard texts. If it does not, `auto` warns on stderr and uses the reference. The report counts documents
-    per engine (`engine=`), `tokenizer_fallback` (encoded by the reference because the fast engine was refused),
-    `tokenizer_checked` and `tokenizer_mismatch` (sampled documents, and those among them where the fast engine was
+    per engine (`engine=`), `warning_tokenizer_fallback` (encoded by the reference because the fast engine was refused),
+    `tokenizer_checked` and `warning_tokenizer_mismatch` (sampled documents, and those among them where the fast engine was
     wrong and the reference's ids were taken), `tokenizer_error` (documents the fast engine gave up on).
     """
 
@@ -179,9 +179,9 @@ class Tokenize(Stage, name="tokenize"):
         metrics.count("bytes", n_bytes.sum())
         metrics.observe("n_tokens", n_tokens, _LENGTH_EDGES)
         metrics.count(f"engine={self._tokenizer.engine}", docs.num_rows)
-        metrics.count("tokenizer_fallback", docs.num_rows if self._tokenizer.fallback is not None else 0)
+        metrics.count("warning_tokenizer_fallback", docs.num_rows if self._tokenizer.fallback is not None else 0)
         metrics.count("tokenizer_checked", checked)
-        metrics.count("tokenizer_mismatch", wrong)
+        metrics.count("warning_tokenizer_mismatch", wrong)
         metrics.count("tokenizer_error", failed)
         if "language" in docs.column_names:
             sums = (

@@ -12,6 +12,7 @@ import yaml
 
 from curation.config import json_schema, load_pipeline
 from curation.errors import ConfigError
+from curation.plan import make_plan
 
 GOOD = """\
 pipelines:
@@ -73,6 +74,12 @@ def test_set_overrides_and_its_mistakes(tmp_path):
     ]:
         with pytest.raises(ConfigError, match=message):
             load(tmp_path, GOOD, sets=[option])
+
+
+def test_two_stages_that_write_one_folder(tmp_path):
+    text = GOOD.replace("- minhash_dedup:\n          bands: 14\n          ngram: 5", "- tokenize\n      - tokenize")
+    with pytest.raises(ConfigError, match="'tokenize' and 'tokenize#2' both write the folder tokens/"):
+        make_plan(load(tmp_path, text))
 
 
 def test_a_stage_used_twice_is_addressed_by_number(tmp_path):

@@ -134,7 +134,17 @@ def test_sigterm_stops_and_a_rerun_goes_on(corpus, pipeline, run, tmp_path):
     fill(corpus, files=30, lines=50)
     plan = pipeline(["stages_at_fault:Slow"])
     assert plan
-    command = [sys.executable, "-m", "curation", "run", "test", "-c", str(tmp_path / "pipelines.yaml"), "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "curation",
+        "run",
+        "test",
+        "-c",
+        str(tmp_path / "pipelines.yaml"),
+        "--workers",
+        "2",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     manifests = tmp_path / "out" / "work" / "manifests" / "map0"
     watchdog = threading.Timer(120, process.kill)

@@ -190,7 +190,9 @@ def test_too_many_failures_stop_the_run_and_are_tried_again(corpus, pipeline, ru
 
 def test_a_stage_broken_for_all_documents(corpus, pipeline, run):
     corpus("a.jsonl", texts(300))
-    with pytest.raises(CurationError, match="'stages_at_fault:FailsAlways' failed for 300 of 300 .*most often: RuntimeError"):
+    with pytest.raises(
+        CurationError, match="'stages_at_fault:FailsAlways' failed for 300 of 300 .*most often: RuntimeError"
+    ):
         run(pipeline(["stages_at_fault:FailsAlways"]))
 
 

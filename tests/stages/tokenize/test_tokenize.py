@@ -71,7 +71,7 @@ def test_decoding_gives_any_text_back(stage, documents, decoder, texts):
     table = stage(documents(texts))
     got = [decoder.decode(ids) for ids in table["input_ids"].to_pylist()]
     assert got == [unicodedata.normalize("NFC", text) for text in texts]
-    assert stage.metrics.counters["tokenizer_mismatch"] == 0
+    assert stage.metrics.counters["warning_tokenizer_mismatch"] == 0
 
 
 def test_no_control_ids_and_no_end_of_document(stage, documents):
@@ -110,7 +110,7 @@ def test_counts(stage, documents):
     assert counters["language_tokens="] == 0
     assert [n for name, n in counters.items() if name.startswith("engine=fastokens")] == [len(TEXTS)]
     assert counters["tokenizer_checked"] == len(TEXTS)
-    assert counters["tokenizer_fallback"] == counters["tokenizer_mismatch"] == counters["tokenizer_error"] == 0
+    assert counters["warning_tokenizer_fallback"] == counters["warning_tokenizer_mismatch"] == counters["tokenizer_error"] == 0
     histogram = stage.metrics.histograms["n_tokens"]
     assert sum(histogram.counts) == len(TEXTS) and histogram.counts[0] == sum(n < 32 for n in n_tokens)
 
@@ -167,7 +167,7 @@ def test_an_undetected_fault_is_found_in_production(documents, monkeypatch, smal
     texts = ["Bishkek is the capital of Kyrgyzstan.", "Tashkent is not."]
     ids = stage(documents(texts))["input_ids"].to_pylist()
     assert ids == Tokenize(tokenizer=path, engine="hf")(documents(texts))["input_ids"].to_pylist()
-    assert stage.metrics.counters["tokenizer_mismatch"] == 1
+    assert stage.metrics.counters["warning_tokenizer_mismatch"] == 1
     unchecked = Tokenize(tokenizer=path, check_every=0)
     assert unchecked(documents(texts))["input_ids"].to_pylist() != ids
     assert unchecked.metrics.counters["tokenizer_checked"] == 0
@@ -182,7 +182,7 @@ def test_fallback_is_counted_per_document(documents, monkeypatch, capsys, small_
     path = str(small_file())
     stage = Tokenize(tokenizer=path)
     stage(documents(TEXTS))
-    assert stage.metrics.counters["tokenizer_fallback"] == len(TEXTS)
+    assert stage.metrics.counters["warning_tokenizer_fallback"] == len(TEXTS)
     assert "no wheel for this platform" in capsys.readouterr().err
     with pytest.raises(CurationError, match="no wheel"):
         Tokenize(tokenizer=path, engine="fastokens").setup()
@@ -210,7 +210,7 @@ def test_any_tokenizer_json(documents, small_definition, small_file, tmp_path):
     stage = Tokenize(tokenizer=str(path), check_every=1)
     stage.check()
     table = stage(documents(TEXTS))
-    assert stage.metrics.counters["tokenizer_fallback"] == 0
+    assert stage.metrics.counters["warning_tokenizer_fallback"] == 0
     (output,) = stage.outputs()
     assert output.metadata["tokenizer"] == "tokenizer.json"
     assert output.metadata["tokenizer_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
