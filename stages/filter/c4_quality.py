@@ -76,7 +76,7 @@ class C4Quality(Filter, name="c4_quality"):
             texts.data,
             texts.offsets,
             character_table(),
-            languages.elision(),
+            languages.habits(),
             english[languages.index],
             self.max_word_length,
             self.remove_citations,

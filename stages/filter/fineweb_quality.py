@@ -53,7 +53,7 @@ class FineWebQuality(Filter, name="fineweb_quality"):
         from stages.filter.text_statistics import Texts, line_statistics
 
         languages = RuleLanguages.of(docs, self.per_language, self.overrides)
-        s = line_statistics(Texts.of(docs["text"]), languages.elision(), self.short_line_length)
+        s = line_statistics(Texts.of(docs["text"]), languages.habits(), self.short_line_length)
 
         def limit(name: str) -> np.ndarray:
             return languages.values(name, getattr(self, name))

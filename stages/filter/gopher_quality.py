@@ -69,7 +69,7 @@ class GopherQuality(Filter, name="gopher_quality"):
             for code, row in zip(languages.codes, languages.rows, strict=True)
         ]
         tables, numbers = stop_word_tables(lists)
-        s = quality_statistics(Texts.of(docs["text"]), languages.elision(), tables, numbers, languages.index)
+        s = quality_statistics(Texts.of(docs["text"]), languages.habits(), tables, numbers, languages.index)
 
         def limit(name: str) -> np.ndarray:
             return languages.values(name, getattr(self, name))

@@ -72,7 +72,7 @@ class GopherRepetition(Filter, name="gopher_repetition"):
         from stages.filter.text_statistics import Texts, repetition_statistics
 
         languages = RuleLanguages.of(docs, self.per_language, self.overrides)
-        s = repetition_statistics(Texts.of(docs["text"]), languages.elision())
+        s = repetition_statistics(Texts.of(docs["text"]), languages.habits())
         size = s["characters"]
         rules = [
             Rule(reason, ratio(s[part], size if whole == "characters" else s[whole]), languages.values(key, default))

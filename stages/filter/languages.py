@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stages.filter.word_habits import word_habits
+
 LANGUAGES_FILE = Path(__file__).with_name("languages.json")
 
 #: What FineWeb-2 sets for all languages alike: the rules it turns off (0, or 999 for a ratio that cannot exceed 1)
@@ -85,8 +87,6 @@ class RuleLanguages:
         values = [dict(row[name]).get(n, 0.0) if name in row else default.get(n, 0.0) for row in self.rows]
         return np.array(values or [0.0], np.float64)[self.index]
 
-    def elision(self) -> np.ndarray:
-        """bool per document: whether an apostrophe ends a word in its language."""
-        from stages.filter.words import ELISION
-
-        return np.array([code in ELISION for code in self.codes] or [False])[self.index]
+    def habits(self) -> np.ndarray:
+        """int64 per document: how its language treats apostrophes and hyphens (`word_habits.py`)."""
+        return np.array([word_habits(code) for code in self.codes] or [0], np.int64)[self.index]

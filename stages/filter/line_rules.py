@@ -144,9 +144,9 @@ def measure_words(data, start, end, table):
 
 
 @njit(nogil=True, cache=True)
-def count_sentences(data, start, end, table, elision, room):
+def count_sentences(data, start, end, table, habits, room):
     """Sentences of a line: a new one starts at the first word after a sentence end and the punctuation behind it."""
-    n = split_words(data, start, end, table, elision, room)
+    n = split_words(data, start, end, table, habits, room)
     kinds = room[8]
     sentences = min(n, 1)
     ended = False
@@ -164,7 +164,7 @@ def filter_lines(
     data,
     offsets,
     table,
-    elision,
+    habits,
     applies,
     max_word_length,
     remove_citations,
@@ -228,7 +228,7 @@ def filter_lines(
                 lines[5, d] += 1
             else:
                 if sentences[d] < min_sentences:
-                    sentences[d] += count_sentences(out, line, line_end, table, elision[d], room)
+                    sentences[d] += count_sentences(out, line, line_end, table, habits[d], room)
                 if line > at:
                     out[at] = NEWLINE
                 at = line_end

@@ -61,7 +61,7 @@ def count_duplicates(data, start, end, least, keys, stamps, stamp, most):
 
 
 @njit(nogil=True, cache=True)
-def count_repetition(data, offsets, table, elision):
+def count_repetition(data, offsets, table, habits):
     """The kernel of `repetition_statistics`: int64 array of shape (16, documents)."""
     n_docs = len(offsets) - 1
     out = np.zeros((16, n_docs), np.int64)
@@ -83,7 +83,7 @@ def count_repetition(data, offsets, table, elision):
         start, end = offsets[d], offsets[d + 1]
         if start == end:
             continue
-        n = split_words(data, start, end, table, elision[d], room)
+        n = split_words(data, start, end, table, habits[d], room)
         newlines = 0
         for i in range(start, end):
             newlines += data[i] == NEWLINE

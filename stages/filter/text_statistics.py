@@ -3,9 +3,8 @@
 Each function takes the text column and returns numpy arrays with one entry per document; kernels run on the UTF-8
 buffers without making a Python object. Lengths are in code points (`len` of a Python string), as in the papers.
 
-Trade-off: every rule family cuts the text into words itself. Cutting is a fifth of the work of the repetition rules,
-the documents a filter has dropped need not be cut again for the next, and C4 changes the text in between; a cache
-that hands words from stage to stage would save little and tie the stages together.
+Trade-off: every rule family cuts the text into words itself, which is half of the work of the repetition rules. A
+cache of the words would be missed where it counts: a filter's survivors are a new table, and C4 changes the text.
 """
 
 from __future__ import annotations
@@ -48,8 +47,10 @@ class Texts:
         return cls(np.frombuffer(data, np.uint8) if data.size else np.zeros(1, np.uint8), bounds)
 
 
-def repetition_statistics(texts: Texts, elision: np.ndarray) -> dict[str, np.ndarray]:
-    """Counts for the repetition rules (Gopher, arXiv 2112.11446, table A1); elision: bool per document.
+def repetition_statistics(texts: Texts, habits: np.ndarray) -> dict[str, np.ndarray]:
+    """Counts for the repetition rules (Gopher, arXiv 2112.11446, table A1).
+
+    habits: int64 per document, `word_habits` of its language.
 
     `characters`; `paragraphs`, `dup_paragraphs`, `dup_paragraph_characters` (those of paragraphs seen before), the same
     for lines; `top_n_gram_characters` for n = 2 to 4 (length of the most frequent n-gram, spaces included, times its
@@ -58,12 +59,12 @@ def repetition_statistics(texts: Texts, elision: np.ndarray) -> dict[str, np.nda
     names = ["characters", "paragraphs", "dup_paragraphs", "dup_paragraph_characters"]
     names += ["lines", "dup_lines", "dup_line_characters"]
     names += [f"top_{n}_gram_characters" for n in range(2, 5)] + [f"dup_{n}_gram_characters" for n in range(5, 11)]
-    counts = count_repetition(texts.data, texts.offsets, character_table(), elision)
+    counts = count_repetition(texts.data, texts.offsets, character_table(), habits)
     return dict(zip(names, counts, strict=True))
 
 
 def quality_statistics(
-    texts: Texts, elision: np.ndarray, stop_tables: np.ndarray, stop_numbers: np.ndarray, language: np.ndarray
+    texts: Texts, habits: np.ndarray, stop_tables: np.ndarray, stop_numbers: np.ndarray, language: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Counts for the Gopher quality rules (arXiv 2112.11446, appendix A.1.1).
 
@@ -74,18 +75,18 @@ def quality_statistics(
     names = ["words", "plain_words", "plain_characters", "alphabetic_words", "stop_words"]
     names += ["hashes", "ellipses", "lines", "bullet_lines", "ellipsis_lines"]
     table = character_table()
-    counts = count_quality(texts.data, texts.offsets, table, elision, stop_tables, stop_numbers, language)
+    counts = count_quality(texts.data, texts.offsets, table, habits, stop_tables, stop_numbers, language)
     return dict(zip(names, counts, strict=True))
 
 
-def line_statistics(texts: Texts, elision: np.ndarray, short_line: int) -> dict[str, np.ndarray]:
+def line_statistics(texts: Texts, habits: np.ndarray, short_line: int) -> dict[str, np.ndarray]:
     """Counts for the FineWeb rules (arXiv 2406.17557, section 3.4 and appendix); lines of white space do not count.
 
     `lines`, `ended_lines` (last character ends a sentence), `short_lines` (at most `short_line` code points),
     `dup_line_characters`, `newlines`, `line_characters` (all but newlines), `words`.
     """
     names = ["lines", "ended_lines", "short_lines", "dup_line_characters", "newlines", "line_characters", "words"]
-    counts = count_lines(texts.data, texts.offsets, character_table(), elision, short_line)
+    counts = count_lines(texts.data, texts.offsets, character_table(), habits, short_line)
     return dict(zip(names, counts, strict=True))
 
 
@@ -111,7 +112,7 @@ def stop_word_tables(lists: list[list[list[int]]]) -> tuple[np.ndarray, np.ndarr
 
 
 @njit(nogil=True, cache=True)
-def count_quality(data, offsets, table, elision, stop_tables, stop_numbers, language):
+def count_quality(data, offsets, table, habits, stop_tables, stop_numbers, language):
     """The kernel of `quality_statistics`: int64 array of shape (10, documents)."""
     n_docs = len(offsets) - 1
     out = np.zeros((10, n_docs), np.int64)
@@ -119,7 +120,7 @@ def count_quality(data, offsets, table, elision, stop_tables, stop_numbers, lang
     lengths, hashes, kinds = room[6], room[7], room[8]
     for d in range(n_docs):
         start, end = offsets[d], offsets[d + 1]
-        n = split_words(data, start, end, table, elision[d], room)
+        n = split_words(data, start, end, table, habits[d], room)
         keys = stop_tables[language[d]]
         found = np.uint64(0)
         plain, characters, alphabetic = 0, 0, 0
@@ -182,7 +183,7 @@ def count_marks(data, start, end, table, out, d):
 
 
 @njit(nogil=True, cache=True)
-def count_lines(data, offsets, table, elision, short_line):
+def count_lines(data, offsets, table, habits, short_line):
     """The kernel of `line_statistics`: int64 array of shape (7, documents)."""
     n_docs = len(offsets) - 1
     out = np.zeros((7, n_docs), np.int64)
@@ -220,5 +221,5 @@ def count_lines(data, offsets, table, elision, short_line):
                     keys[slot] = key
             line = i + 1
         out[4, d] = newlines
-        out[6, d] = split_words(data, start, end, table, elision[d], room)
+        out[6, d] = split_words(data, start, end, table, habits[d], room)
     return out
