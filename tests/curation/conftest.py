@@ -1,6 +1,5 @@
 """Runs of small pipelines over JSON lines, in this process or on Ray."""
 
-import hashlib
 import json
 import os
 import sys
@@ -13,16 +12,6 @@ HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 os.environ["PYTHONPATH"] = os.pathsep.join([HERE, *filter(None, [os.environ.get("PYTHONPATH")])])
-
-
-def folder_bytes(run, folders=("documents", "dropped", "quarantine", "tokens", "duplicates")):
-    """Name -> sha256 of every file in the result folders of a run."""
-    return {
-        str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for folder in folders
-        for p in sorted(Path(run, folder).rglob("*"))
-        if p.is_file()
-    }
 
 
 @pytest.fixture

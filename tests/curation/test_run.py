@@ -8,7 +8,7 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import folder_bytes
+from result_files import folder_bytes
 
 from curation.corpus import Corpus
 from curation.errors import ConfigError, CurationError

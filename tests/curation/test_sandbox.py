@@ -8,7 +8,7 @@ import time
 import psutil
 import pyarrow as pa
 import pytest
-from conftest import HERE
+from result_files import HERE
 from stages_at_fault import Hangs, HangsAlone, LosesRows, SetupFails, Upper
 
 from curation.chain import Chain
