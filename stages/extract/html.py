@@ -38,7 +38,7 @@ COLLAPSED = 0.2
 # trafilatura parses with lxml: from a depth of 255 on it silently returns nothing, and its time grows with the square
 # of the number of elements (100,000 links: 25 s).
 TRAFILATURA_DEPTH = 240
-TRAFILATURA_TAGS = 20_000
+TRAFILATURA_ELEMENTS = 20_000
 TRAFILATURA_LENGTH = 4_000_000  # characters
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
@@ -55,9 +55,10 @@ class ExtractHtml(Stage, name="extract_html"):
     preformatted text keeps its line breaks and indentation.
 
     Drop reasons: `no_html` (the document has no page), `page_too_large` (over `max_mb`), `page_too_deep` (elements
-    nested deeper than `max_depth`), `too_many_attributes` (on one tag), `no_text` (no main text found). The three
-    limits keep pages away from the parser that would hold it for seconds or minutes; of ordinary pages the deepest
-    seen had 49 levels and the longest tag 64 attributes.
+    nested deeper than `max_depth`), `too_many_attributes` (on one tag), `too_many_elements` (counting those that HTML
+    opens again in every paragraph because they were never closed), `no_text` (no main text found). The limits keep
+    pages away from the parser that would hold it for seconds or minutes; of ordinary pages the deepest seen had 49
+    levels and the longest tag 64 attributes.
 
     Source of the fallback rule: measured here, see the head of the module.
     """
@@ -77,6 +78,10 @@ class ExtractHtml(Stage, name="extract_html"):
     max_depth: int = Field(1000, ge=10, le=4000, description="levels of nested elements; deeper pages are dropped")
     max_attributes: int = Field(1000, ge=10, description="attributes of one tag; pages with more are dropped")
 
+    max_elements: int = Field(
+        1_000_000, ge=1000, description="elements that the parser will make, at some 400 bytes each"
+    )
+
     def needs(self) -> tuple[str, ...]:
         return ("html",)
 
@@ -91,7 +96,7 @@ class ExtractHtml(Stage, name="extract_html"):
 
         from stages.extract.html_depth import page_shape
 
-        page_shape(np.frombuffer(b"<p>", np.uint8), 10, 10)  # compile it outside of any page's time limit
+        page_shape(np.frombuffer(b"<p>", np.uint8), 10, 10, 10)  # compile it outside of any page's time limit
         if "trafilatura" in (self.engine, self.fallback):
             import trafilatura
 
@@ -128,11 +133,13 @@ class ExtractHtml(Stage, name="extract_html"):
             return "no_html"
         if data.size > self.max_mb * (1 << 20):
             return "page_too_large"
-        shape = page_shape(np.frombuffer(data, np.uint8), self.max_depth, self.max_attributes)
+        shape = page_shape(np.frombuffer(data, np.uint8), self.max_depth, self.max_attributes, self.max_elements)
         if shape.depth >= self.max_depth:
             return "page_too_deep"
         if shape.attributes > self.max_attributes:
             return "too_many_attributes"
+        if shape.elements > self.max_elements:
+            return "too_many_elements"
         return shape
 
     def _extract(self, html: str, shape: PageShape) -> tuple[str, str | None]:
@@ -141,7 +148,11 @@ class ExtractHtml(Stage, name="extract_html"):
 
         tree = HTMLTree.parse(html)
         title = _SPACE.sub(" ", _CONTROL.sub("", tree.title or "")).strip() or None
-        light = shape.depth < TRAFILATURA_DEPTH and shape.tags <= TRAFILATURA_TAGS and len(html) <= TRAFILATURA_LENGTH
+        light = (
+            shape.depth < TRAFILATURA_DEPTH
+            and shape.elements <= TRAFILATURA_ELEMENTS
+            and len(html) <= TRAFILATURA_LENGTH
+        )
         if self.engine == "trafilatura":
             if light:
                 return clean(by_trafilatura(html)), title

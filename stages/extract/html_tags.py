@@ -1,0 +1,180 @@
+"""Reads the tags of an HTML page from its bytes: names, numbers of attributes, and what each element is in HTML.
+
+The names are those of the HTML standard's tree construction (WHATWG HTML, 13.2.6), which treats most of them in one of
+ten ways. A name becomes a number, so that the loops that follow compare numbers and not strings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# What a start tag or end tag does to the stack. A name can have several.
+VOID = 1  # never on the stack
+IGNORED = 2  # html, head, body: there is one of each, whatever the page says
+RAW = 4  # its content is text up to its end tag
+SPECIAL = 8  # an end tag of an ordinary element does not close it
+CLOSES_P = 16  # its start closes an open paragraph
+FORMATTING = 32  # opened again behind a block that has closed it
+SCOPE = 64  # end tags and paragraphs do not look beyond it
+MARKER = 128  # formatting elements do not reach into it or out of it
+BLOCK_END = 256  # its end tag closes everything in it, special or not
+BREAKOUT = 512  # its start ends SVG and MathML, in which other HTML elements are none
+
+_KINDS: dict[int, str] = {
+    VOID: "area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr",
+    IGNORED: "html head body frameset",
+    RAW: "script style xmp iframe noembed noframes textarea title plaintext",
+    SPECIAL: "address applet area article aside base basefont bgsound blockquote body br button caption center col"
+    " colgroup dd details dir div dl dt embed fieldset figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6"
+    " head header hgroup hr html iframe img input keygen li link listing main marquee menu meta nav noembed noframes"
+    " noscript object ol p param plaintext pre script search section select source style summary table tbody td"
+    " template textarea tfoot th thead title tr track ul wbr xmp",
+    CLOSES_P: "address article aside blockquote center details dialog dir div dl fieldset figcaption figure footer"
+    " header hgroup main menu nav ol p search section summary ul h1 h2 h3 h4 h5 h6 pre listing form li dd dt plaintext"
+    " hr table xmp",
+    FORMATTING: "a b big code em font i nobr s small strike strong tt u",
+    SCOPE: "applet caption html table td th marquee object template",
+    MARKER: "applet caption td th marquee object template",
+    BLOCK_END: "address applet article aside blockquote button caption center details dialog dir div dl fieldset"
+    " figcaption figure footer form header hgroup li dd dt listing main marquee menu nav object ol p pre search section"
+    " select summary table tbody td tfoot th thead tr template ul h1 h2 h3 h4 h5 h6",
+    BREAKOUT: "b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li"
+    " listing menu meta nobr ol p pre ruby s small span strong strike sub sup table tt u ul var",
+}
+
+
+def pack(name: str) -> int:
+    """A tag name as the scan sees it: up to 8 lower-case letters as a number, longer ones hashed."""
+    word = 0
+    for letter in name.encode():
+        word = (word * (256 if len(name) <= 8 else 1099511628211) + letter) & 0xFFFFFFFFFFFFFFFF
+    return word - (1 << 64) if word >> 63 else word
+
+
+_SLOTS = 512
+
+
+def _table() -> tuple[np.ndarray, np.ndarray]:
+    """Packed names and their kinds, as a hash table with linear probing."""
+    kinds: dict[int, int] = {}
+    for bit, names in _KINDS.items():
+        for name in names.split():
+            kinds[pack(name)] = kinds.get(pack(name), 0) | bit
+    keys, values = np.zeros(_SLOTS, np.int64), np.zeros(_SLOTS, np.int32)
+    for key, kind in kinds.items():
+        slot = (key ^ (key >> 17)) & (_SLOTS - 1)
+        while keys[slot]:
+            slot = (slot + 1) & (_SLOTS - 1)
+        keys[slot], values[slot] = key, kind
+    return keys, values
+
+
+_KEYS, _VALUES = _table()
+
+
+@njit(nogil=True, cache=True)
+def kind_of(name: int) -> int:
+    """The kinds of a packed name, added up; 0 for an ordinary element."""
+    slot = (name ^ (name >> 17)) & (_SLOTS - 1)
+    while _KEYS[slot]:
+        if _KEYS[slot] == name:
+            return _VALUES[slot]
+        slot = (slot + 1) & (_SLOTS - 1)
+    return 0
+
+
+@njit(nogil=True, cache=True)
+def is_space(byte: int) -> bool:
+    """Whether a byte is white space in HTML."""
+    return byte == 32 or (9 <= byte <= 13 and byte != 11)
+
+
+@njit(nogil=True, cache=True)
+def read_name(page: np.ndarray, at: int) -> tuple[int, int]:
+    """The packed tag name that starts at `at`, and where it ends."""
+    end = at
+    while end < len(page) and not is_space(page[end]) and page[end] != 62 and page[end] != 47:
+        end += 1
+    factor = 256 if end - at <= 8 else 1099511628211
+    name = 0
+    for k in range(at, end):
+        name = name * factor + (page[k] | 32 if 65 <= page[k] <= 90 else page[k])
+    return name, end
+
+
+@njit(nogil=True, cache=True)
+def read_attributes(page: np.ndarray, at: int, name: int) -> tuple[int, int, int, bool]:
+    """From behind a tag's name on: how many attributes, a hash of all the tag, where the tag ends, and whether in `/>`.
+
+    The end is that behind `>`; it lies behind the page's end if the page ends inside the tag.
+    """
+    n = len(page)
+    attributes, tag, slash = 0, name, False
+    while at < n and page[at] != 62:
+        if is_space(page[at]) or page[at] == 47:
+            slash = page[at] == 47
+            at += 1
+            continue
+        slash = False
+        attributes += 1
+        begin = at
+        while (
+            at < n and not is_space(page[at]) and page[at] != 62 and page[at] != 47 and (page[at] != 61 or at == begin)
+        ):
+            tag = tag * 1099511628211 + page[at]
+            at += 1
+        value = at
+        while value < n and is_space(page[value]):
+            value += 1
+        if value >= n or page[value] != 61:
+            continue
+        at = value + 1
+        while at < n and is_space(page[at]):
+            at += 1
+        if at < n and (page[at] == 34 or page[at] == 39):
+            quote = page[at]
+            at += 1
+            while at < n and page[at] != quote:
+                tag = tag * 1099511628211 + page[at]
+                at += 1
+            at += 1
+        else:
+            while at < n and not is_space(page[at]) and page[at] != 62:
+                tag = tag * 1099511628211 + page[at]
+                at += 1
+    return attributes, tag, at + 1, slash
+
+
+@njit(nogil=True, cache=True)
+def skip_markup(page: np.ndarray, at: int) -> int:
+    """From behind `<` or `</` on, where no name follows: the end of a comment or declaration; `at` if it is text."""
+    n = len(page)
+    if at >= n:
+        return n
+    if page[at] == 33 and at + 2 < n and page[at + 1] == 45 and page[at + 2] == 45:
+        at += 3
+        if at < n and page[at] == 62:  # <!-->
+            return at
+        while at < n and not (page[at] == 62 and page[at - 1] == 45 and page[at - 2] == 45):
+            at += 1
+    elif page[at] == 33 or page[at] == 63 or page[at - 1] == 47:
+        while at < n and page[at] != 62:
+            at += 1
+    return at
+
+
+@njit(nogil=True, cache=True)
+def raw_end(page: np.ndarray, at: int, begin: int, end: int) -> int:
+    """Where the text of a raw element ends, whose name is page[begin:end]: at its end tag or at the page's end."""
+    n, length = len(page), end - begin
+    while at + length + 2 <= n:
+        if page[at] == 60 and page[at + 1] == 47:
+            k = 0
+            while k < length and (page[at + 2 + k] | 32) == (page[begin + k] | 32):
+                k += 1
+            after = page[at + 2 + length] if at + 2 + length < n else 62
+            if k == length and (is_space(after) or after == 47 or after == 62):
+                return at
+        at += 1
+    return n
