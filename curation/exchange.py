@@ -41,6 +41,7 @@ def grouped(rows: pa.Table) -> tuple[pa.Table, list[tuple[int, int, int]]]:
 def write_exchange(file: Any, rows: pa.Table) -> list[list[Any]]:
     """Write the rows to an Arrow IPC file; returns [partition, rows, xxh64] of each record batch, in order."""
     table, parts = grouped(rows)
+    table = table.drop_columns(["partition"])  # a batch is a partition: 4 bytes a row that say nothing
     index = []
     with pa.ipc.new_file(file, table.schema) as writer:
         for partition, start, count in parts:

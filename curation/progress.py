@@ -67,7 +67,7 @@ class Progress:
             self.accounts.setdefault(account.stage, Account(account.stage)).merge(account)
         if not fresh:
             return
-        if manifest.accounts:
+        if manifest.accounts and manifest.accounts[0]["rows_in"]:
             self.docs_in += manifest.accounts[0]["rows_in"]
             self.bytes_in += manifest.accounts[0]["bytes_in"]
         if self.console.is_terminal:
@@ -103,7 +103,7 @@ class Progress:
             return
         docs, megabytes, eta = self._rates()
         lost = sum(sum(a.failed.values()) for a in self.accounts.values())
-        last = list(self.accounts.values())[-1] if self.accounts else Account("")
+        last = next((a for a in reversed(self.accounts.values()) if a.rows_in), Account(""))
         ending = f"in {duration(time.monotonic() - self.began)}" if final else f"{duration(eta)} to go"
         speed = f"{docs:,.0f} docs/s, {megabytes:,.1f} MB/s, " if self.docs_in else ""
         self.console.print(
@@ -121,7 +121,7 @@ class Progress:
         for name in ("in", "kept", "dropped", "failed", "docs/s a core"):
             table.add_column(name, justify="right")
         for account in self.accounts.values():
-            if account.stage.endswith(":scatter"):
+            if account.stage.endswith((":scatter", ":gather")):
                 continue
             speed = account.rows_in / account.cpu_s if account.cpu_s > 0.01 else 0
             failed = sum(account.failed.values())

@@ -219,8 +219,9 @@ class Barrier(Stage):
     1. `scatter(docs, shard, row)`, per batch of each shard -> rows with an int32 column `partition`.
        `sidecar(docs)`, optional: one row per document that stays beside the shard (a signature).
     2. `gather(round, partition, rows, sidecars)`, per partition, with all rows of it from every shard, in shard
-       order -> rows with `partition` for the next round. In the last round `partition` is the shard the row speaks
-       of and an int64 column `row` the document's row there: these are the verdicts.
+       order, without the column `partition` -> rows with `partition` for the next round. In the last round
+       `partition` is the shard the row speaks of and an int64 column `row` the document's row there: these are the
+       verdicts.
     3. `apply(docs, verdicts)`, per batch of each shard -> Outcome. `verdicts` holds the rows for this batch, sorted
        by `row`, which counts from the start of the batch. A document without a verdict is simply kept. (Where no
        row was ever scattered, the empty `verdicts` has the column `row` alone.)

@@ -5,7 +5,7 @@ One reading of the numbers for the command line, the report and the dataset card
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +15,9 @@ from curation.account import Account
 from curation.errors import ConfigError
 from curation.progress import count, duration
 from curation.storage import Storage
+
+#: Endings of the accounts of a barrier's parts that lie between segments.
+BETWEEN = (":scatter", ":gather")
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,19 @@ class Stats:
 
     @property
     def funnel(self) -> list[Account]:
-        """One account per stage, in order; the scatter halves of barriers only where documents failed in them."""
-        return [a for a in self.accounts if not a.stage.endswith(":scatter") or a.failed]
+        """One account per stage, in order; the parts of barriers between segments only where documents failed there.
+
+        A barrier's CPU seconds are those of all its parts.
+        """
+        parts: dict[str, float] = {}
+        for account in self.accounts:
+            name = account.stage.rpartition(":")[0] if account.stage.endswith(BETWEEN) else account.stage
+            parts[name] = parts.get(name, 0.0) + account.cpu_s
+        return [
+            replace(account, cpu_s=parts.get(account.stage, account.cpu_s))
+            for account in self.accounts
+            if not account.stage.endswith(BETWEEN) or account.failed
+        ]
 
     @property
     def records(self) -> int:

@@ -274,24 +274,31 @@ def _run_gather(plan: Plan, task: GatherTask, storage: Storage) -> Manifest:
     barrier = segment.scatters
     assert barrier is not None
     barrier.setup()
+    account = Account(f"{segment.labels[-1].removesuffix(':scatter')}:gather")
     sidecars = SidecarFiles(storage, task.sidecars)
     results = []
     for partition in task.partitions:
         rows = read_partition(storage, task.sources, partition)
+        barrier.metrics.counters.clear()
+        barrier.metrics.histograms.clear()
         try:
             results.append(barrier.gather(task.round, partition, rows, sidecars))
         except (CurationError, OSError):
             raise
         except Exception as error:
-            label = segment.labels[-1].removesuffix(":scatter")
+            label = account.stage.removesuffix(":gather")
             raise CurationError(
                 f"stage '{label}', gather round {task.round}, partition {partition}: {type(error).__name__}: {error}"
             ) from error
+        account.metrics.merge(barrier.metrics)
     asides: list[tuple[str | None, str]] = []
     some = [table for table in results if table.num_rows] or results[:1]
     with arrow_file(storage, f"work/{task.name}.exchange.arrow", asides) as (file, about):
         index = write_exchange(file, pa.concat_tables(some))
-    manifest = Manifest(task.name, task.fingerprint, {"exchange": about}, partitions={"exchange": index})
+    account.cpu_s = time.process_time() - cpu
+    manifest = Manifest(
+        task.name, task.fingerprint, {"exchange": about}, [account.to_json()], partitions={"exchange": index}
+    )
     manifest.seconds = round(time.monotonic() - began, 3)
     manifest.cpu_seconds = round(time.process_time() - cpu, 3)
     commit(storage, manifest, asides)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.errors import CurationError
-from curation.stats import Stats, read_stats
+from curation.stats import BETWEEN, Stats, read_stats
 from curation.storage import Storage
 
 
@@ -69,7 +69,7 @@ def _urls(storage: Storage, stats: Stats) -> list[str]:
 def explain(run: str, query: str) -> list[Explanation]:
     """All documents of a run with this id or url. CurationError with the nearest url if there is none."""
     storage, stats = Storage(run), read_stats(run)
-    order = [a.stage for a in stats.accounts if not a.stage.endswith(":scatter")]
+    order = [a.stage for a in stats.accounts if not a.stage.endswith(BETWEEN)]
     found = []
     for folder, fate in (("documents", "kept"), ("dropped", "dropped"), ("quarantine", "failed")):
         for row in _rows(storage, stats, folder, query):

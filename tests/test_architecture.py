@@ -54,7 +54,7 @@ def test_no_import_circles():
     done, path = set(), []
 
     def visit(name):
-        assert name not in path, f"circle: {' -> '.join([*path[path.index(name):], name])}"
+        assert name not in path, f"circle: {' -> '.join([*path[path.index(name) :], name])}"
         if name in done:
             return
         path.append(name)
@@ -86,7 +86,19 @@ def test_every_stage_has_a_manual_page_and_every_key_a_meaning():
 
 
 def test_listing_stages_loads_no_library():
-    heavy = "ray fasttext trafilatura datatrove tokenizers fastokens torch numba lxml resiliparse fastwarc".split()
+    heavy = [
+        "ray",
+        "fasttext",
+        "trafilatura",
+        "datatrove",
+        "tokenizers",
+        "fastokens",
+        "torch",
+        "numba",
+        "lxml",
+        "resiliparse",
+        "fastwarc",
+    ]
     code = f"import sys; from curation.registry import catalogue\nfor e in catalogue().values(): e.load()\nprint([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

@@ -159,7 +159,7 @@ class FirstOfEachLetter(Barrier):
                     out.append({"partition": 0, "shard": r["shard"], "row": r["row"], "kept": kept})
             schema = [("partition", pa.int32()), ("shard", pa.int32()), ("row", pa.int64()), ("kept", pa.string())]
             return pa.Table.from_pylist(out, pa.schema(schema))
-        return rows.set_column(0, "partition", rows["shard"]).drop_columns(["shard"])
+        return rows.rename_columns({"shard": "partition"})
 
     def apply(self, docs, verdicts):
         docs = docs.append_column("letter", pc.utf8_slice_codeunits(docs["text"], 0, 1).cast(pa.string()))
