@@ -52,6 +52,8 @@ COLUMNS: dict[str, Column] = CORE | {
     "language": Column(pa.string(), "language and script as in FLORES-200 (`fra_Latn`); `und` if unknown"),
     "language_score": Column(pa.float32(), "probability of `language`, 0 to 1"),
     "script": Column(pa.string(), "ISO 15924 code of the script most letters of `text` belong to"),
+    # stages/rewrite
+    "pii": Column(pa.int32(), "number of e-mail, IP addresses and telephone numbers that were replaced in `text`"),
     # stages/dedup
     "duplicates": Column(pa.int32(), "size of the duplicate cluster this document was kept from; 1 if alone"),
     # stages/tokenize

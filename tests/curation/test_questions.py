@@ -1,0 +1,82 @@
+"""Questions to a finished run: stats, why, report, plan, verify; asked as a user asks them, from the command line."""
+
+import json
+import re
+
+import pytest
+from result_files import folder_bytes
+from typer.testing import CliRunner
+
+from curation import cli
+
+STAGES = ["stages_at_fault:Length", {"stages_at_fault:DropWord": {"word": "spam"}}, "stages_at_fault:FirstOfEachLetter"]
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \u202e spam"
+
+
+@pytest.fixture
+def done(corpus, pipeline, run, tmp_path):
+    corpus("a.jsonl", ["alpha", "beta", HOSTILE, "gamma", "apple", "another"])
+    run(pipeline(STAGES, breakdown=["letter"]))
+    from curation.report.page import write_report
+
+    write_report(str(tmp_path / "out"))
+    return str(tmp_path / "out")
+
+
+def ask(*arguments):
+    result = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_stats(done):
+    text = ask("stats", done)
+    assert re.search(r"stages_at_fault:DropWord +6 +5 +1 +0 +83.3%", text)
+    assert re.search(r"has_word +1", text) and re.search(r"same_letter +2", text)
+    data = json.loads(ask("stats", done, "--json"))
+    assert (data["records"], data["kept"], data["status"]) == (6, 3, "complete")
+    assert data["breakdown"]["letter"]["a"] == {"in": 3, "dropped": 2, "failed": 0, "kept": 1}
+    assert [s["stage"] for s in data["stages"]][-1] == "stages_at_fault:FirstOfEachLetter"
+
+
+def test_why_by_url_and_by_id(done):
+    kept = ask("why", done, "https://a.jsonl/0")
+    assert "kept, in documents/" in kept and kept.count("kept") == 5
+    identity = re.search(r"id: (\w{32})", kept)[1]
+    assert ask("why", done, identity) == kept
+    gone = ask("why", done, "https://a.jsonl/4")
+    assert re.search(rf"FirstOfEachLetter +dropped +same_letter +kept={identity}", gone)
+    assert re.search(r"FirstOfEachLetter +not reached", ask("why", done, "https://a.jsonl/2"))
+
+
+def test_why_of_an_unknown_url_names_the_nearest(done):
+    with pytest.raises(cli.CurationError, match=r"no document .* 'https://a.jsonl/77'.*nearest url is https://a.jsonl/\d"):
+        CliRunner().invoke(cli.app, ["why", done, "https://a.jsonl/77"], catch_exceptions=False)
+
+
+def test_the_report_shows_documents_and_runs_none_of_them(done):
+    page = open(f"{done}/report.html", encoding="utf-8").read()
+    assert "DropWord" in page and "same_letter" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page and "<img" not in page and "http-equiv" in page
+
+
+def test_plan_says_what_is_committed(done, tmp_path, corpus):
+    config = str(tmp_path / "pipelines.yaml")
+    text = ask("plan", "test", "-c", config)
+    assert re.search(r"read_jsonl … stages_at_fault:FirstOfEachLetter .* 1 +1\n", text)
+    corpus("b.jsonl", ["new"])
+    before = folder_bytes(done)
+    text = ask("plan", "test", "-c", config)
+    assert re.search(r"read_jsonl … .* 2 +1\n", text) and re.search(r"gather 1 .* \? +\?", text)
+    assert folder_bytes(done) == before
+
+
+def test_verify_reads_everything_again(done):
+    assert "as they were committed" in ask("verify", done)
+    victim = f"{done}/documents/00000.parquet"
+    data = bytearray(open(victim, "rb").read())
+    data[50] ^= 1
+    open(victim, "wb").write(data)
+    with pytest.raises(cli.CurationError, match=r"1 files are missing or changed, the first: documents/00000.parquet"):
+        CliRunner().invoke(cli.app, ["verify", done], catch_exceptions=False)
