@@ -124,13 +124,16 @@ class GzipMember:
         return True
 
 
-class _Frame(io.RawIOBase):
-    """The stored bytes of one zstd frame. Its end is found by walking over the block headers (RFC 8878, 3.1.1)."""
+class _Frame:
+    """The stored bytes of one zstd frame, as a file that is read once from its start to its end.
+
+    The end is found by walking over the block headers (RFC 8878, 3.1.1).
+    """
 
     def __init__(self, file: StoredFile, position: int) -> None:
-        super().__init__()
         self.position = position
         self.cut = False
+        self._begin = position
         self._file = file
         self._pending = self._header()
         self._last = False
@@ -170,8 +173,14 @@ class _Frame(io.RawIOBase):
         data, self._pending = self._pending[:size], self._pending[size:]
         return data
 
-    def seekable(self) -> bool:
-        return False
+    def tell(self) -> int:
+        return self.position - len(self._pending) - self._begin
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        raise io.UnsupportedOperation("seek")
+
+    def close(self) -> None:
+        pass
 
 
 class ZstdMember:
@@ -186,25 +195,47 @@ class ZstdMember:
     def _open(self) -> None:
         from fastwarc.stream_io import ZstdReader
 
+        self._begin = self.position
         self._frame = _Frame(self._file, self.position)
         self._reader = ZstdReader(self._frame, dictionary=self._dictionary)
+        self._delivered = 0
+        self._error: Exception | None = None
         self._ended = False
 
     def piece(self) -> bytes:
         if self._ended:
             return b""
         self.piece_start = self._frame.position
+        data = b""
         try:
-            data = self._reader.read(PIECE)
-        except OSError as error:
-            if self._frame.cut:
-                raise Broken("the file ends inside a zstd frame", cut=True) from None
-            raise Broken(f"zstd: {error}") from None
-        if not data and self._frame.cut:
-            raise Broken("the file ends inside a zstd frame", cut=True)
+            if self._error is None:
+                data = self._reader.read(PIECE)
+        except (OSError, Broken) as error:
+            self._error = error
+            data = self._rescue()
+        self._delivered += len(data)
+        if not data and (self._frame.cut or self._error is not None):
+            cut = self._frame.cut
+            raise Broken("the file ends inside a zstd frame" if cut else f"zstd: {self._error}", cut)
         self._ended = not data
         self.position = self._frame.position
         return data
+
+    def _rescue(self) -> bytes:
+        """What the reader had decompressed when it met an error: it drops that, so read it again, byte by byte."""
+        from fastwarc.stream_io import ZstdReader
+
+        reader = ZstdReader(_Frame(self._file, self._begin), dictionary=self._dictionary)
+        pieces: list[bytes] = []
+        try:
+            skip = self._delivered
+            while skip > 0:
+                skip -= len(reader.read(min(skip, PIECE)))
+            while data := reader.read(1):
+                pieces.append(data)
+        except (OSError, Broken):
+            pass
+        return b"".join(pieces)
 
     def resume(self) -> bool:
         codec = Zstd(self._dictionary)

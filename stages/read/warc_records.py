@@ -106,7 +106,10 @@ def read_records(file: StoredFile, name: str, start: int, end: int, limit: int) 
     Blocks of more than `limit` bytes are skipped. The compression is told by the first bytes, else by the name.
     """
     head = file.at(0, 8)
-    if head[:3] == GZIP.magic or (name.endswith(".gz") and not head.startswith(b"WARC/")):
+    if not head:
+        if start == 0:
+            yield Damage(0, 0, "the file is empty")
+    elif head[:3] == GZIP.magic or (name.endswith(".gz") and not head.startswith(b"WARC/")):
         yield from _compressed(file, GZIP, start, end, limit)
     elif head[:4] == Zstd.magic or head[1:4] == b"\x2a\x4d\x18" or name.endswith((".zst", ".zstd")):
         yield from _compressed(file, Zstd.of(file), start, end, limit)
@@ -116,9 +119,6 @@ def read_records(file: StoredFile, name: str, start: int, end: int, limit: int) 
     elif head.startswith(b"filedesc"):
         if start == 0:
             yield Damage(0, file.size, "ARC files are not read")
-    elif not head:
-        if start == 0:
-            yield Damage(0, 0, "the file is empty")
     else:
         yield from _plain(file, start, end, limit)
 
@@ -201,7 +201,8 @@ def _records(stream: Stream, limit: int, start: int = 0) -> Iterator[Record | Da
                 after = _end(stream, at)
                 if stream.cut is not None:
                     return  # the caller reports it, once
-            yield Damage(at, after - at, "no WARC record header" if ends else "an unfinished WARC record header", 0)
+            error = "an unfinished WARC record header" if _START.match(head) else "no WARC record header"
+            yield Damage(at, after - at, error, 0)
             at = after
             continue
         fields = parse_fields(head[: ends.start()])
@@ -225,6 +226,8 @@ def _records(stream: Stream, limit: int, start: int = 0) -> Iterator[Record | Da
             after = stop = _end(stream, begin) if found is None else max(found, begin)
             distrust = distrust or length > limit
             short = stop < begin + length
+            if short and found is None and stop - begin >= 4 and stream.peek(stop - 4, 4) == b"\r\n\r\n":
+                stop -= 4  # the record's end
             if not short:
                 said = "a Content-Length" if length < 0 else f"Content-Length {declared}"
                 error = f"{said} that cannot be: the next record starts {stop - begin} bytes after the header"
