@@ -19,7 +19,9 @@ EVERY_MARK = 1 << 6  # every punctuation character is a word, inside words too
 LANGUAGES: dict[int, str] = {
     CONTRACTIONS: "eng und",
     ELISION: "cat fra fur ita lij lmo ltz scn vec",
-    HYPHEN_JOINS: "ast bak bos cat dan deu ell fin hun hye ita kat lij lim ltz nld nno nob oci por ron spa srd srp swe tat",
+    HYPHEN_JOINS: (
+        "ast bak bos cat dan deu ell fin hun hye ita kat lij lim ltz nld nno nob oci por ron spa srd srp swe tat"
+    ),
     ARTICLE_HYPHEN: "mlt",
     POSSESSIVE_JOINS: "ast bos dan deu ell fin hun lim nld nno nob oci pol ron slv spa srd srp swe szl",
     ORDINAL_DOT: "bos dan deu ell hun nno nob slv srp tur",

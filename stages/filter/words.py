@@ -1,9 +1,9 @@
 """Cut text into words, in compiled code on UTF-8 bytes, for rules that count them.
 
 The thresholds of the Gopher, C4 and FineWeb rules were set with datatrove's splitters: spaCy for most languages,
-dictionaries or neural models for some. spaCy's rules are good but cost 13 ms a page of 5 kB; the others need gigabytes of
-packages. What the rules need of a splitter is that the same text gives about the same number of words, that a comma
-is a word of its own, and that a repeated phrase is cut the same way each time. That is had for 0.05 ms a page:
+dictionaries or neural models for some. spaCy's rules are good but cost 13 ms a page of 5 kB; the others need
+gigabytes of packages. What the rules need of a splitter is that the same text gives about the same number of words,
+that a comma is a word of its own, and that a repeated phrase is cut the same way each time. That is had for 0.05 ms:
 
 1. White space ends a word.
 2. Punctuation is split off both ends of what stands between spaces, one character at a time, an ellipsis whole. The
