@@ -24,6 +24,7 @@ check: .venv/installed-dev
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/curation compile
 	touch $@
 
 .venv/installed-dev: .venv/installed

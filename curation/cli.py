@@ -160,6 +160,24 @@ def stages(name: Annotated[str | None, typer.Argument(help="A stage, for its man
     out.print(table if cls.model_fields else "\nIt has no keys.", markup=False)
 
 
+@app.command("compile")
+def compile_kernels() -> None:
+    """Set up every stage once, so that compiled kernels are in the cache and the first run need not wait for them."""
+    from pydantic import ValidationError
+
+    from curation.registry import catalogue
+
+    for entry in catalogue().values():
+        try:
+            stage = entry.load()()
+        except ValidationError:
+            continue  # it has keys without defaults
+        began = time.monotonic()
+        stage.setup()
+        if time.monotonic() - began > 1:
+            out.print(f"{entry.name}: {time.monotonic() - began:.1f} s")
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of pipelines.yaml, for editors."""
