@@ -76,7 +76,7 @@ _ALLOWED = re.compile(
 )
 _SAMPLE = 1 << 15  # bytes that are looked at to choose an encoding, from the first that is not ASCII on
 _JUDGED = 4096  # characters of words that `plausibility` looks at
-_BONUS = 0.02  # what a tie may lack: a declaration among single-byte encodings, the detector among the others
+_BONUS = 0.01  # what a tie may lack: a declaration among single-byte encodings, the detector among the others
 _MARGIN = 0.1  # by how much an encoding that nobody named must read better
 _SHORT = 30  # characters that are not ASCII; with fewer the detector guesses
 
@@ -214,7 +214,7 @@ def _choose(payload: bytes, http_charset: str | None) -> str:
     western = _read(sample, "cp1252")
     if detected is None or detected.startswith("utf-") or detected in _IMPROBABLE:
         detected = None
-    elif detected in _RARE and _icelandic(western):
+    elif (detected in _RARE or detected in ("iso8859-2", "cp1250")) and _icelandic(western):
         detected = "cp1252"
     scores = {codec: plausibility(_read(sample, codec)) for codec in (*declared, detected, "cp1252") if codec}
     alike = declared and detected and _script(_read(sample, declared[0])) == _script(_read(sample, detected))
@@ -239,9 +239,10 @@ def _foreign(text: str) -> int:
 
 
 def _icelandic(text: str) -> bool:
-    """Whether the accented letters are those of Icelandic and Faroese, which the detector does not know."""
-    letters = [character for character in text if character > "\x7f" and character.isalpha()]
-    return sum(character in "áéíóúýðþæöøÁÉÍÓÚÝÐÞÆÖØ" for character in letters) > 0.95 * len(letters)
+    """Whether the accented letters are those of Icelandic or Faroese, which the detector does not know."""
+    letters = [character for character in text.lower() if character > "\x7f" and character.isalpha()]
+    known = sum(character in "áéíóúýðþæöø" for character in letters)
+    return known > 0.95 * len(letters) and any(character in "ðþæ" for character in letters)
 
 
 def _script(text: str) -> str:

@@ -170,12 +170,16 @@ def _plain(file: StoredFile, start: int, end: int, limit: int) -> Iterator[Recor
         # Small reads while only hopping over records that belong to other tasks.
         return PlainMember(file, offset, 1 << 13 if offset < start else PIECE), offset
 
+    empty = True
     for item in _records(Stream(reopen, seekable=True), limit, start):
+        empty = False
         if item.offset >= end:
             return
         if item.offset >= start:
             item.ordinal = 0 if isinstance(item, Record) else None
             yield item
+    if empty and start == 0:
+        yield Damage(0, file.size, "the file is empty but for line ends")
 
 
 def _records(stream: Stream, limit: int, start: int = 0) -> Iterator[Record | Damage]:

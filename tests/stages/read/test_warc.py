@@ -505,6 +505,7 @@ def test_pages_that_quote_records_are_pages(read):
     ("data", "suffix", "error"),
     [
         (b"", ".warc.gz", "empty"),
+        (b"\r\n\n", ".warc", "empty"),
         (b"filedesc://x.arc 0.0.0.0 20240101000000 text/plain 76\n", ".arc", "ARC"),
         (gzip.compress(b"filedesc://x.arc 0.0.0.0 20240101000000 text/plain 76\n"), ".arc.gz", "ARC"),
         (b"\x04\x22\x4d\x18....", ".warc.lz4", "lz4"),
