@@ -19,6 +19,9 @@ from stages.filter.rules import Rule, add_statistics, ratio, verdicts
 STOP_WORDS = ["the", "be", "to", "of", "and", "that", "have", "with"]
 STATISTICS = ["words", "plain_words", "plain_characters", "alphabetic_words", "stop_words"]
 STATISTICS += ["hashes", "ellipses", "lines", "bullet_lines", "ellipsis_lines"]
+#: Bins of the histograms `words` and `mean_word_length`.
+WORD_EDGES = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 100_000)
+LENGTH_EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
 
 
 class GopherQuality(Filter, name="gopher_quality"):
@@ -76,6 +79,8 @@ class GopherQuality(Filter, name="gopher_quality"):
 
         plain = s["plain_words"]
         mean_length = ratio(s["plain_characters"], plain)
+        self.metrics.observe("words", plain, WORD_EDGES)
+        self.metrics.observe("mean_word_length", mean_length, LENGTH_EDGES)
         symbols = limit("max_symbol_word_ratio")
         rules = [
             Rule("gopher_too_few_words", plain, least=limit("min_doc_words")),
