@@ -180,6 +180,8 @@ def count_letters(texts: pa.Array | pa.ChunkedArray) -> Letters:
     forms = np.zeros((len(texts), 3), np.int64)
     if len(texts):
         starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        bytes_ = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+        bytes_ = np.frombuffer(data or b"", np.uint8)
+        for view in (starts, bytes_):  # numba would compile once more for buffers that happen to be writable
+            view.setflags(write=False)
         _count(bytes_, starts, _script_table(), _han_table(), letters, forms)
     return Letters(letters, forms)

@@ -73,6 +73,7 @@ class IdentifyLanguage(Stage, name="identify_language"):
         from classifiers.language.model import LanguageModel
 
         self._model = LanguageModel.load(self._path())
+        self._model.predict(pa.array(["compile"]))  # now, and not within the time limit of the first batch
 
     def __call__(self, docs: pa.Table) -> pa.Table:
         if self._model is None:

@@ -325,6 +325,8 @@ def canonical_urls(urls: pa.Array | pa.ChunkedArray, parameters: Parameters) -> 
         return pa.array([], pa.large_binary())
     _, offsets, data = urls.buffers()
     starts = np.frombuffer(offsets, np.int64)[urls.offset : urls.offset + len(urls) + 1]
-    bytes_ = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    bytes_ = np.frombuffer(data or b"", np.uint8)
+    for view in (starts, bytes_):  # numba compiles once more for buffers that happen to be writable
+        view.setflags(write=False)
     out, ends = _canonical_all(bytes_, starts, parameters.names, parameters.prefixes, parameters.sessions)
     return pa.Array.from_buffers(pa.large_binary(), len(urls), [None, pa.py_buffer(ends), pa.py_buffer(out)])

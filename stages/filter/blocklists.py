@@ -288,7 +288,7 @@ def integrated_lists(folder: Path | None = None) -> tuple[np.ndarray, np.ndarray
     try:
         cached = [np.load(path, mmap_mode="r") for path in paths]
         if all(array.dtype == np.uint64 and array.ndim == 1 and len(array) for array in cached):
-            return cached[0], cached[1]
+            return np.asarray(cached[0]), np.asarray(cached[1])
     except (OSError, ValueError, EOFError):  # not there, or cut off by a full disk
         pass
     with tarfile.open(archive, "r:gz") as tar:
@@ -340,7 +340,9 @@ class Blocklists:
         if len(urls) == 0:
             return np.zeros(0, np.uint8)
         starts = np.frombuffer(offsets, np.int64)[urls.offset : urls.offset + len(urls) + 1]
-        bytes_ = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+        bytes_ = np.frombuffer(data or b"", np.uint8)
+        for view in (starts, bytes_, self.domains, self.urls):  # numba compiles once more for writable arrays
+            view.setflags(write=False)
         return _judge(
             bytes_,
             starts,

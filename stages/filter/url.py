@@ -127,6 +127,8 @@ class FilterUrls(Filter, name="filter_urls"):
         )
         # The snapshot of the Public Suffix List inside the package: a list fetched today would make runs differ.
         self._extract = TLDExtract(cache_dir=None, suffix_list_urls=())
+        self._extract("http://example.org/")  # reads the list
+        self._lists.judge(pa.array(["http://example.org/"]), self.soft_word_threshold, self.normalize)  # compiles
 
     def __call__(self, docs: pa.Table) -> pa.Array:
         from stages.filter import blocklists as b

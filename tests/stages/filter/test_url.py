@@ -256,7 +256,7 @@ def test_cached_hashes_survive_damage_and_a_folder_that_cannot_be_written(tmp_pa
     for _ in range(2):
         domains, urls = blocklists.integrated_lists(tmp_path / "cache")
         assert np.array_equal(domains, expected) and np.array_equal(urls, blocklists.hash_entries(["a.com/x"]))
-    assert isinstance(domains, np.memmap)
+    assert isinstance(domains.base, np.memmap)
     del domains, urls
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(path.read_bytes()[:130])
