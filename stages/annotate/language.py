@@ -62,9 +62,7 @@ class IdentifyLanguage(Stage, name="identify_language"):
 
     def check(self) -> None:
         if not self._path().is_file():
-            raise ConfigError(
-                f"identify_language: model '{self._path()}' is not a file; expected a fastText .bin or .ftz"
-            )
+            raise ConfigError(f"model '{self._path()}' is not a file; expected a fastText .bin or .ftz")
 
     def files(self) -> Sequence[str]:
         return [str(self._path()), str(_DATA / "labels.tsv"), str(_DATA / "scripts.tsv")]

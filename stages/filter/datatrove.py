@@ -71,9 +71,7 @@ class Datatrove(Stage, name="datatrove"):
             try:
                 load_word_tokenizer(block.language).word_tokenize("One sentence.")
             except (ImportError, ValueError, OSError) as error:
-                raise ConfigError(
-                    f"datatrove: {self.block} cannot split words of '{block.language}': {error}"
-                ) from error
+                raise ConfigError(f"{self.block} cannot split words of '{block.language}': {error}") from error
 
     def setup(self) -> None:
         self._block = self._make()
@@ -131,16 +129,16 @@ class Datatrove(Stage, name="datatrove"):
         }
         for name, value in arguments.items():
             if name not in known:
-                raise ConfigError(f"datatrove: {self.block} has no argument '{name}'{_nearest(name, known)}")
+                raise ConfigError(f"{self.block} has no argument '{name}'{_nearest(name, known)}")
             if not _fits(value, _hints(cls).get(name)):
-                raise ConfigError(f"datatrove: {self.block}: '{name}' is {value!r}, expected {known[name].annotation}")
+                raise ConfigError(f"{self.block}: '{name}' is {value!r}, expected {known[name].annotation}")
         missing = [n for n, p in known.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
         if missing := [name for name in missing if name not in arguments]:
-            raise ConfigError(f"datatrove: {self.block} needs the argument '{missing[0]}'")
+            raise ConfigError(f"{self.block} needs the argument '{missing[0]}'")
         try:
             return cls(**arguments)
         except Exception as error:  # of the block's constructor: a value it refuses, a package or file it misses
-            raise ConfigError(f"datatrove: {self.block} cannot be made: {error}") from error
+            raise ConfigError(f"{self.block} cannot be made: {error}") from error
 
     def _class(self) -> type:
         from datatrove.pipeline.filters.base_filter import BaseFilter
@@ -152,17 +150,17 @@ class Datatrove(Stage, name="datatrove"):
             try:
                 members = vars(importlib.import_module(package))
             except ImportError as error:
-                raise ConfigError(f"datatrove: block '{self.block}': {error}") from error
+                raise ConfigError(f"block '{self.block}': {error}") from error
             for key, value in members.items():
                 if inspect.isclass(value) and issubclass(value, BaseFilter | BaseFormatter):
                     names[key] = value
         if name not in names:
             where = f"a filter or formatter of {module}" if module else "a filter or formatter of datatrove"
-            raise ConfigError(f"datatrove: '{name}' is not {where}{_nearest(name, names)}")
+            raise ConfigError(f"'{name}' is not {where}{_nearest(name, names)}")
         if names[name].__name__ in _REFUSED:
-            raise ConfigError(f"datatrove: {name} cannot be a stage: {_REFUSED[name]}")
+            raise ConfigError(f"{name} cannot be a stage: {_REFUSED[name]}")
         if inspect.isabstract(names[name]):
-            raise ConfigError(f"datatrove: '{name}' is an abstract class{_nearest(name, names)}")
+            raise ConfigError(f"'{name}' is an abstract class{_nearest(name, names)}")
         return names[name]
 
 

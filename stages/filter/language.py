@@ -53,11 +53,9 @@ class FilterLanguage(Filter, name="filter_language"):
             if code not in languages():
                 near = difflib.get_close_matches(code, languages(), n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise ConfigError(
-                    f"filter_language: '{code}' is not one of the {len(languages())} language codes{hint}"
-                )
+                raise ConfigError(f"'{code}' is not one of the {len(languages())} language codes{hint}")
         if self.languages == []:
-            raise ConfigError("filter_language: `languages` is empty, which would drop every document")
+            raise ConfigError("`languages` is empty, which would drop every document")
 
     def files(self) -> Sequence[str]:
         from stages.filter.languages import LANGUAGES_FILE

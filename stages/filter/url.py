@@ -81,7 +81,7 @@ class FilterUrls(Filter, name="filter_urls"):
     def check(self) -> None:
         for path in self._paths():
             if not Path(path).is_file():
-                raise ConfigError(f"filter_urls: list '{path}' is not a file; expected a text file, one entry a line")
+                raise ConfigError(f"list '{path}' is not a file; expected a text file, one entry a line")
 
     def files(self) -> Sequence[str]:
         if not self.use_integrated_lists:
