@@ -7,9 +7,8 @@ FLORES-200 code, language and script, for the 119 languages and dialects of the 
 that hashes n-grams names some language for any text, in a script it never saw too.
 
 Chinese is decided by its characters whatever the model says of it (`zh`, `yue`, `zho_Hant`, `cmn_Hani` ...): written
-Cantonese by characters that only it uses, else simplified or traditional by the more frequent form. On the Cantonese
-sentences of NTREX-128, which models trained on FLORES-200 take for Mandarin, the characters find 82 %, and they call
-one of 3,673 other Chinese sentences Cantonese.
+Cantonese by characters that only it uses, else simplified or traditional by the more frequent form. In NTREX-128
+the characters find 82 % of the Cantonese sentences, and call one of 3,673 other Chinese sentences Cantonese.
 
 Trade-off: only the model's first answer is used, so a text of a language outside the 119 that the model takes for one
 inside it is not found out by a second answer. Use a threshold on the score for that.
