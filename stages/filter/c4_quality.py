@@ -50,34 +50,30 @@ class C4Quality(Filter, name="c4_quality"):
         counts = {f"c4_{name}": pa.int64() for name in STATISTICS} if self.keep_statistics else {}
         return {"text": pa.large_string()} | counts
 
-    def __call__(self, docs: pa.Table) -> Outcome:
+    def setup(self) -> None:
+        self._filter_lines(pa.array(["compile"]), np.zeros(1, np.int64), np.ones(1, np.bool_))
+
+    def _filter_lines(
+        self, column: pa.Array | pa.ChunkedArray, habits: np.ndarray, applies: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """The kernel's result for the documents where `applies`, with this stage's settings."""
         from stages.filter.characters import character_table
-        from stages.filter.line_rules import (
-            DOCUMENT_REASONS,
-            HAS_CURLY,
-            HAS_JAVASCRIPT,
-            HAS_LOREM,
-            HAS_POLICY,
-            LINE_REASONS,
-            filter_lines,
-        )
+        from stages.filter.line_rules import HAS_CURLY, HAS_JAVASCRIPT, HAS_LOREM, HAS_POLICY, filter_lines
         from stages.filter.text_statistics import Texts
 
-        languages = RuleLanguages.of(docs, self.per_language, {})
-        english = np.array([code == "eng_Latn" or not self.per_language for code in languages.codes] or [True])
-        texts = Texts.of(docs["text"])
+        texts = Texts.of(column)
         phrases = (
             HAS_LOREM * self.filter_lorem_ipsum
             | HAS_JAVASCRIPT * self.filter_javascript
             | HAS_CURLY * self.filter_curly_bracket
             | HAS_POLICY * self.filter_policy
         )
-        data, offsets, verdict, sentences, lines = filter_lines(
+        return filter_lines(
             texts.data,
             texts.offsets,
             character_table(),
-            languages.habits(),
-            english[languages.index],
+            habits,
+            applies,
             self.max_word_length,
             self.remove_citations,
             self.filter_no_terminal_punct,
@@ -85,6 +81,14 @@ class C4Quality(Filter, name="c4_quality"):
             self.min_num_sentences,
             phrases,
         )
+
+    def __call__(self, docs: pa.Table) -> Outcome:
+        from stages.filter.line_rules import DOCUMENT_REASONS, LINE_REASONS
+
+        languages = RuleLanguages.of(docs, self.per_language, {})
+        english = np.array([code == "eng_Latn" or not self.per_language for code in languages.codes] or [True])
+        applies = english[languages.index]
+        data, offsets, verdict, sentences, lines = self._filter_lines(docs["text"], languages.habits(), applies)
         total, removed = lines[0], lines[1:]
         self.metrics.count("lines", total.sum())
         for reason, count in zip(LINE_REASONS, removed.sum(axis=1).tolist(), strict=True):
@@ -93,7 +97,7 @@ class C4Quality(Filter, name="c4_quality"):
 
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
         text = pa.Array.from_buffers(pa.large_string(), docs.num_rows, buffers)
-        left_empty = english[languages.index] & (verdict == 0) & (np.diff(offsets) == 0)
+        left_empty = applies & (verdict == 0) & (np.diff(offsets) == 0)
         place = np.where(left_empty, len(DOCUMENT_REASONS), verdict.astype(np.int32) - 1)
         names = pa.array([*DOCUMENT_REASONS, "empty"], pa.string())
         gone = removed.sum(axis=0)

@@ -6,20 +6,18 @@ gain (Penedo et al. 2024, arXiv 2406.17557, section 3.4).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curation.stage import Filter, Outcome
+from curation.stage import Outcome
 from stages.filter.languages import RuleLanguages
-from stages.filter.rules import Rule, add_statistics, ratio, verdicts
+from stages.filter.rules import Rule, RuleFilter, add_statistics, ratio, verdicts
 
 STATISTICS = ["lines", "ended_lines", "short_lines", "dup_line_characters", "newlines", "line_characters", "words"]
 
 
-class FineWebQuality(Filter, name="fineweb_quality"):
+class FineWebQuality(RuleFilter, name="fineweb_quality"):
     """Drops documents that are lists rather than sentences.
 
     Reasons, in the order they are tried: `empty` (nothing but white space); `line_punct_ratio` (share of lines that
@@ -37,17 +35,14 @@ class FineWebQuality(Filter, name="fineweb_quality"):
     short_line_length: int = Field(30, description="A line of at most so many characters is short")
     char_duplicates_ratio: float = Field(0.01, description="Largest share of characters in lines that occurred before")
     new_line_ratio: float = Field(0.3, description="Most line breaks per word")
-    per_language: bool = Field(True, description="Use FineWeb-2's limits for the document's `language`")
-    overrides: dict[str, dict[str, Any]] = Field(
-        {}, description="Limits by language code that replace the table's: `deu_Latn: {new_line_ratio: 0.2}`"
-    )
-    keep_statistics: bool = Field(False, description="Add the counts as columns `line_...`")
-
-    def needs(self) -> tuple[str, ...]:
-        return ("text", "language") if self.per_language else ("text",)
 
     def adds(self) -> dict[str, pa.DataType]:
         return {f"fineweb_{name}": pa.int64() for name in STATISTICS} if self.keep_statistics else {}
+
+    def setup(self) -> None:
+        from stages.filter.text_statistics import Texts, line_statistics
+
+        line_statistics(Texts.of(pa.array(["compile"])), np.zeros(1, np.int64), self.short_line_length)
 
     def __call__(self, docs: pa.Table) -> Outcome:
         from stages.filter.text_statistics import Texts, line_statistics

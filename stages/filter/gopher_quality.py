@@ -6,15 +6,13 @@ taken for; they also take out poems, code and short answers, so they are for web
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curation.stage import Filter, Outcome
+from curation.stage import Outcome
 from stages.filter.languages import RuleLanguages
-from stages.filter.rules import Rule, add_statistics, ratio, verdicts
+from stages.filter.rules import Rule, RuleFilter, add_statistics, ratio, verdicts
 
 STOP_WORDS = ["the", "be", "to", "of", "and", "that", "have", "with"]
 STATISTICS = ["words", "plain_words", "plain_characters", "alphabetic_words", "stop_words"]
@@ -24,7 +22,7 @@ WORD_EDGES = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_2
 LENGTH_EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
 
 
-class GopherQuality(Filter, name="gopher_quality"):
+class GopherQuality(RuleFilter, name="gopher_quality"):
     """Drops documents that are too short or long, or made of something other than sentences.
 
     Reasons, in the order they are tried: `gopher_too_few_words`, `gopher_too_many_words` (words that are not
@@ -50,17 +48,15 @@ class GopherQuality(Filter, name="gopher_quality"):
     )
     min_stop_words: int = Field(2, description="Smallest number of different stop words")
     stopwords: list[str] = Field(STOP_WORDS, description="Stop words for documents without a row of their own")
-    per_language: bool = Field(True, description="Use FineWeb-2's limits and stop words for the document's `language`")
-    overrides: dict[str, dict[str, Any]] = Field(
-        {}, description="Values by language code that replace the table's: `deu_Latn: {max_avg_word_length: 18}`"
-    )
-    keep_statistics: bool = Field(False, description="Add the counts as columns `quality_...`")
-
-    def needs(self) -> tuple[str, ...]:
-        return ("text", "language") if self.per_language else ("text",)
 
     def adds(self) -> dict[str, pa.DataType]:
         return {f"quality_{name}": pa.int64() for name in STATISTICS} if self.keep_statistics else {}
+
+    def setup(self) -> None:
+        from stages.filter.text_statistics import Texts, quality_statistics, stop_word_tables
+
+        zero = np.zeros(1, np.int32)
+        quality_statistics(Texts.of(pa.array(["compile"])), zero.astype(np.int64), *stop_word_tables([[]]), zero)
 
     def __call__(self, docs: pa.Table) -> Outcome:
         from stages.filter.text_statistics import Texts, quality_statistics, stop_word_tables

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from curation.stage import Filter, Outcome
+from curation.stage import Outcome
 from stages.filter.languages import RuleLanguages
-from stages.filter.rules import Rule, add_statistics, ratio, verdicts
+from stages.filter.rules import Rule, RuleFilter, add_statistics, ratio, verdicts
 
 TOP_N_GRAMS = {2: 0.20, 3: 0.18, 4: 0.16}
 DUP_N_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
@@ -25,7 +26,7 @@ STATISTICS = (
 )
 
 
-class GopherRepetition(Filter, name="gopher_repetition"):
+class GopherRepetition(RuleFilter, name="gopher_repetition"):
     """Drops documents in which lines, paragraphs or word n-grams repeat too much.
 
     Reasons, in the order they are tried: `empty`; `dup_paragraph_fraction` and `dup_paragraph_char_fraction` (share
@@ -48,11 +49,6 @@ class GopherRepetition(Filter, name="gopher_repetition"):
     dup_n_grams: dict[int, float] = Field(
         DUP_N_GRAMS, description="For n from 5 to 10, largest share of characters in n-grams that occurred before"
     )
-    per_language: bool = Field(True, description="Use FineWeb-2's limits for the document's `language`")
-    overrides: dict[str, dict[str, Any]] = Field(
-        {}, description="Limits by language code that replace the table's: `deu_Latn: {dup_line_frac: 0.4}`"
-    )
-    keep_statistics: bool = Field(False, description="Add the counts as columns `repetition_...`")
 
     @field_validator("top_n_grams", "dup_n_grams")
     @classmethod
@@ -62,11 +58,13 @@ class GopherRepetition(Filter, name="gopher_repetition"):
             raise ValueError(f"n-grams of {unknown} words are not counted, only {min(known)} to {max(known)}")
         return value
 
-    def needs(self) -> tuple[str, ...]:
-        return ("text", "language") if self.per_language else ("text",)
-
     def adds(self) -> dict[str, pa.DataType]:
         return {f"repetition_{name}": pa.int64() for name in STATISTICS} if self.keep_statistics else {}
+
+    def setup(self) -> None:
+        from stages.filter.text_statistics import Texts, repetition_statistics
+
+        repetition_statistics(Texts.of(pa.array(["compile"])), np.zeros(1, np.int64))
 
     def __call__(self, docs: pa.Table) -> Outcome:
         from stages.filter.text_statistics import Texts, repetition_statistics

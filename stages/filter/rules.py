@@ -6,12 +6,39 @@ the reference implementation has them, and the limit is part of the record: `top
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field, TypeAdapter, field_validator
 
-from curation.stage import Outcome
+from curation.stage import Filter, Outcome
+
+
+class RuleFilter(Filter):
+    """A filter whose limits differ by language."""
+
+    per_language: bool = Field(True, description="Use FineWeb-2's values for the document's `language`")
+    overrides: dict[str, dict[str, Any]] = Field(
+        {}, description="Values by language that replace the table's, as `deu_Latn: {key of this stage: value}`"
+    )
+    keep_statistics: bool = Field(False, description="Add what the rules count as columns")
+
+    @field_validator("overrides")
+    @classmethod
+    def keys_exist(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        known = sorted(set(cls.model_fields) - set(RuleFilter.model_fields))
+        for language, row in value.items():
+            if unknown := sorted(set(row) - set(known)):
+                raise ValueError(f"{language}: {', '.join(unknown)} is no limit of this stage; {', '.join(known)} are")
+        types: dict[str, Any] = {key: cls.model_fields[key].annotation for key in known}
+        return {
+            language: {key: TypeAdapter(types[key]).validate_python(row[key]) for key in row}
+            for language, row in value.items()
+        }
+
+    def needs(self) -> tuple[str, ...]:
+        return ("text", "language") if self.per_language else ("text",)
 
 
 class Rule(NamedTuple):

@@ -10,6 +10,7 @@ cache of the words would be missed where it counts: a filter's survivors are a n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,10 +42,17 @@ class Texts:
         if array.null_count:
             array = pc.fill_null(array, "")
         _, offsets, data = array.buffers()
-        if len(array) == 0 or data is None:
-            return cls(np.zeros(1, np.uint8), np.zeros(len(array) + 1, np.int64))
-        bounds = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
-        return cls(np.frombuffer(data, np.uint8) if data.size else np.zeros(1, np.uint8), bounds)
+        if len(array) == 0 or data is None or data.size == 0:
+            return cls(readable(b"\0", np.uint8), readable(bytes(8 * len(array) + 8), np.int64))
+        bounds = readable(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+        return cls(readable(data, np.uint8), bounds)
+
+
+def readable(buffer: Any, kind: Any) -> np.ndarray:
+    """A buffer as an array that cannot be written, whoever made it: numba compiles writable ones anew, for 10 s."""
+    array: np.ndarray = np.frombuffer(buffer, kind)
+    array.flags.writeable = False
+    return array
 
 
 def repetition_statistics(texts: Texts, habits: np.ndarray) -> dict[str, np.ndarray]:

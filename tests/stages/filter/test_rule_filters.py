@@ -108,6 +108,10 @@ def test_german_is_measured_by_german_limits(documents):
 
 def test_overrides_replace_the_table_for_one_language(documents):
     docs = documents([GERMAN, GERMAN], language=["deu_Latn", "nld_Latn"])
+    with pytest.raises(ValidationError, match="max_word_length is no limit"):
+        GopherQuality(overrides={"deu_Latn": {"max_word_length": 4}})
+    with pytest.raises(ValidationError, match="valid number"):
+        GopherQuality(overrides={"deu_Latn": {"max_avg_word_length": "long"}})
     strict = GopherQuality(overrides={"deu_Latn": {"max_avg_word_length": 4}}, min_stop_words=0)
     assert strict(docs).dropped.to_pylist() == ["gopher_words_too_long", None]
 

@@ -11,6 +11,7 @@ from datatrove.pipeline.filters.gopher_repetition_filter import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.filter.repetition import count_repetition
 from stages.filter.text_statistics import Texts, quality_statistics, repetition_statistics, stop_word_tables
 from stages.filter.words import stop_word_hashes, words
 
@@ -80,3 +81,15 @@ def test_marks_of_lines_are_counted():
     assert counts["lines"] == len(text.splitlines()) == 5
     assert (counts["bullet_lines"], counts["ellipsis_lines"], counts["hashes"]) == (2, 3, 1)
     assert counts["ellipses"] == text.count("...") + text.count("\u2026") == 4
+
+
+def test_kernels_are_compiled_once_whatever_the_buffers():
+    """Arrow buffers may be writable (another stage's numpy array) or not, and a batch may be without any text."""
+    written = pa.Array.from_buffers(
+        pa.large_string(),
+        1,
+        [None, pa.py_buffer(np.array([0, 3])), pa.py_buffer(np.frombuffer(b"a b", np.uint8).copy())],
+    )
+    for column in (written, pa.array(["a b"]), pa.array([None, ""], pa.large_string()), pa.array([], pa.string())):
+        repetition_statistics(Texts.of(column), np.zeros(len(column), np.int64))
+    assert len(count_repetition.signatures) == 1

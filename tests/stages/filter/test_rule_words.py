@@ -171,6 +171,7 @@ def test_broken_utf8_is_read_within_its_bounds(pieces):
     """A parquet file may hold bytes that are not UTF-8: a result, the same each time, and no crash."""
     data = np.frombuffer(b"".join(pieces) or b"\xf0", np.uint8)
     offsets = np.cumsum([0, *map(len, pieces)]).astype(np.int64)
+    offsets.flags.writeable = False
     texts = Texts(data, offsets)
     habits = np.zeros(len(pieces), np.int64)
     stop = (np.zeros((1, 256), np.uint64), np.zeros((1, 256), np.uint8), np.zeros(len(pieces), np.int32))
