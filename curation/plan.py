@@ -257,6 +257,9 @@ def make_plan(pipeline: Pipeline) -> Plan:
 
     def close(scatters: Barrier | None) -> None:
         nonlocal labels, stages, applies
+        folders = [o.folder for stage in stages if stage is not scatters for o in stage.outputs()]
+        if len(folders) > len(set(folders)):  # their rows would alternate batch by batch: bytes would depend on batches
+            raise ConfigError(f"two of the stages {', '.join(labels)} write one folder; put a barrier between them")
         keys = [_stage_key(stage, label) for stage, label in zip(stages, labels, strict=True)]
         options = [FORMAT, keys, settings.keep_dropped_text, settings.breakdown, plan.dropped_schema.to_string()]
         schema = _schema(columns)

@@ -5,7 +5,8 @@ divs: more than 200 s, deaf to every signal), crash, or eat all memory. Only ano
 lives as long as the worker and keeps its models loaded; the parent sends it batches, watches its CPU time and
 memory, and knows from a few shared bytes which documents the stage at work was given. If the child must be killed,
 or dies, the batch is sent again to a new child: documents that were alone in the call go to quarantine, those that
-were in company are tried one by one, so at most two children die for one bad document.
+were in company are tried one by one. A crash must happen twice with the same document, for a child may also be killed
+from outside (by the kernel, short of memory); so two children die for one bad document.
 
 The limit is CPU time, not time on the clock: on a loaded machine a clock loses good pages (a child that merely
 waits is stopped after ten times its limit). Cost: one copy of each batch through a socket, about 1 ms per MB.
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -41,8 +43,8 @@ from curation.stage import Outcome
 _STATE = struct.Struct("<qqqqqd")
 #: How often a parent looks at a child that is still working, seconds.
 _POLL_S = 0.05
-#: Deaths of the child for one batch after which the task gives up (each names at least one document).
-_MOST_DEATHS = 1000
+#: Deaths of the child in a row that no document explains, after which the task gives up.
+_MOST_UNEXPLAINED = 3
 
 
 class _Pickler(pickle.Pickler):
@@ -72,7 +74,7 @@ def _receive(connection: Connection) -> Any:
 
 
 class _Death(Exception):
-    """The child is gone; the message says why."""
+    """The child had to be killed; the message says why."""
 
 
 class Sandbox:
@@ -95,6 +97,16 @@ class Sandbox:
 
     def start(self) -> None:
         """Start the child and set its stages up. CurationError if that fails."""
+        for _ in range(_MOST_UNEXPLAINED):
+            try:
+                self._spawn()
+                return
+            except (EOFError, OSError):
+                ending = self._exit()
+                self.close()
+        raise CurationError(f"the stages' process died {_MOST_UNEXPLAINED} times while it was set up ({ending})")
+
+    def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
         with tempfile.TemporaryFile() as file:
             file.write(bytes(_STATE.size))
@@ -109,11 +121,8 @@ class Sandbox:
             )
         theirs.close()
         self._connection = Connection(ours.detach())
-        try:
-            _send(self._connection, self.chain)
-            problem = _receive(self._connection)
-        except (EOFError, OSError) as error:
-            raise CurationError(f"the stages' process died while it was set up ({self._exit()})") from error
+        _send(self._connection, self.chain)
+        problem = _receive(self._connection)
         if problem is not None:
             self.close()
             raise problem
@@ -122,7 +131,9 @@ class Sandbox:
     def run(self, source: Outcome, first: int, **options: Any) -> BatchResult:
         """`Chain.run` in the child; documents that hang, crash or outgrow it come back as failed."""
         doubt = Suspicion()
-        for _ in range(_MOST_DEATHS):
+        deaths: Counter[tuple[int, int]] = Counter()  # (step, ordinal) -> children that died with it
+        unexplained, why = 0, ""
+        while unexplained < _MOST_UNEXPLAINED:
             if self._process is None:
                 self.start()
             assert self._connection is not None and self._state is not None
@@ -130,16 +141,23 @@ class Sandbox:
             try:
                 _send(self._connection, (source, first, options, doubt))
                 result = self._wait()
-            except (_Death, EOFError, OSError) as death:
-                why = str(death) if isinstance(death, _Death) else f"crashed: {self._exit()}"
-                self._blame(doubt, why, first, source.docs.num_rows)
+            except _Death as death:
+                why = str(death)
+                unexplained = 0 if self._blame(doubt, deaths, why, certain=True) else unexplained + 1
+                self.close()
+                continue
+            except (EOFError, OSError):
+                why = f"crashed: {self._exit()}"
+                unexplained = 0 if self._blame(doubt, deaths, why, certain=False) else unexplained + 1
                 self.close()
                 continue
             if isinstance(result, BaseException):
                 self.close()
                 raise result
             return result
-        raise CurationError(f"the stages' process died {_MOST_DEATHS} times on one batch")
+        raise CurationError(
+            f"the stages' process died {_MOST_UNEXPLAINED} times without being given a document ({why})"
+        )
 
     def _wait(self) -> Any:
         """The child's answer. _Death if it had to be killed."""
@@ -171,17 +189,23 @@ class Sandbox:
         except psutil.Error:
             return 0.0, 0
 
-    def _blame(self, doubt: Suspicion, why: str, first: int, count: int) -> None:
-        """Note the documents the child was working on when it died."""
+    def _blame(self, doubt: Suspicion, deaths: Counter[tuple[int, int]], why: str, certain: bool) -> bool:
+        """Note the documents the child was given when it died; False if it had none yet.
+
+        certain: whether the documents are to blame for sure (they held the child until it was killed for it).
+        """
         assert self._state is not None
         self.deaths += 1
         number, step, lo, hi, n, _ = _STATE.unpack(self._state[:])
         if not number:
-            raise CurationError(f"the stages' process died before it began a batch ({why})")
-        if n == 1:
+            return False
+        suspects = {(step, row) for row in range(lo, hi + 1)}
+        deaths.update(suspects)
+        if n == 1 and (certain or deaths[(step, lo)] > 1):
             doubt.condemned[(step, lo)] = why
         else:
-            doubt.single |= {(step, row) for row in range(max(lo, first), min(hi, first + count - 1) + 1)}
+            doubt.single |= suspects
+        return True
 
     def _exit(self) -> str:
         assert self._process is not None

@@ -62,9 +62,9 @@ class Tokenize(Stage, name="tokenize"):
 
     The work is done by `fastokens`, about 50 times as fast as the reference, after it has agreed with the reference
     on a set of hard texts. If it does not, `auto` warns on stderr and uses the reference. The report counts documents
-    per engine (`engine=`), `warning_tokenizer_fallback` (encoded by the reference because the fast engine was refused),
-    `tokenizer_checked` and `warning_tokenizer_mismatch` (sampled documents, and those among them where the fast engine was
-    wrong and the reference's ids were taken), `tokenizer_error` (documents the fast engine gave up on).
+    per engine (`engine=`), `warning_tokenizer_fallback` (encoded by the reference because the fast engine was
+    refused), `tokenizer_checked` and `warning_tokenizer_mismatch` (sampled documents, and those among them where the
+    fast engine was wrong and the reference's ids were taken), `tokenizer_error` (documents the fast engine gave up on).
     """
 
     #: The reference, when it has to step in, needs a second for each MB of a batch; 600 s is a batch of 64 MB on a

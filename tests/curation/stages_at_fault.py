@@ -178,6 +178,26 @@ class Slow(Stage):
         return docs
 
 
+class Waits(Stage):
+    """Takes a second a document."""
+
+    one_at_a_time = True
+
+    def __call__(self, docs):
+        time.sleep(1.0)
+        return docs
+
+
+class SetupTakesLong(Stage):
+    """Is set up for two seconds."""
+
+    def setup(self):
+        time.sleep(2.0)
+
+    def __call__(self, docs):
+        return docs
+
+
 class PoisonedReader(ReadJsonl):
     """Dies without a word on a file called poison."""
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from result_files import folder_bytes
@@ -50,12 +51,14 @@ def test_why_by_url_and_by_id(done):
 
 
 def test_why_of_an_unknown_url_names_the_nearest(done):
-    with pytest.raises(cli.CurationError, match=r"no document .* 'https://a.jsonl/77'.*nearest url is https://a.jsonl/\d"):
+    with pytest.raises(
+        cli.CurationError, match=r"no document .* 'https://a.jsonl/77'.*nearest url is https://a.jsonl/\d"
+    ):
         CliRunner().invoke(cli.app, ["why", done, "https://a.jsonl/77"], catch_exceptions=False)
 
 
 def test_the_report_shows_documents_and_runs_none_of_them(done):
-    page = open(f"{done}/report.html", encoding="utf-8").read()
+    page = Path(done, "report.html").read_text(encoding="utf-8")
     assert "DropWord" in page and "same_letter" in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script" not in page and "<img" not in page and "http-equiv" in page
@@ -74,9 +77,9 @@ def test_plan_says_what_is_committed(done, tmp_path, corpus):
 
 def test_verify_reads_everything_again(done):
     assert "as they were committed" in ask("verify", done)
-    victim = f"{done}/documents/00000.parquet"
-    data = bytearray(open(victim, "rb").read())
+    victim = Path(done, "documents/00000.parquet")
+    data = bytearray(victim.read_bytes())
     data[50] ^= 1
-    open(victim, "wb").write(data)
+    victim.write_bytes(data)
     with pytest.raises(cli.CurationError, match=r"1 files are missing or changed, the first: documents/00000.parquet"):
         CliRunner().invoke(cli.app, ["verify", done], catch_exceptions=False)

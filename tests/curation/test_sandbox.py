@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pyarrow as pa
 import pytest
 from result_files import HERE
-from stages_at_fault import Hangs, HangsAlone, LosesRows, SetupFails, Upper
+from stages_at_fault import Hangs, HangsAlone, LosesRows, SetupFails, SetupTakesLong, Upper, Waits
 
 from curation.chain import Chain
 from curation.documents import CORE
@@ -51,7 +52,8 @@ def test_the_document_at_fault_goes_alone(documents, stage, bad, why):
     assert [(r["text"], r["stage"], r["reason"]) for r in result.failed.to_pylist()] == [
         (f"now {bad}", type(stage).__name__, why)
     ]
-    assert box.deaths == (1 if stage.one_at_a_time else 2)
+    # One death for a document that is alone and overstays; two where it has company, or where it may be an accident.
+    assert box.deaths == (1 if stage.one_at_a_time and bad in ("hang", "hog") else 2)
     # A child that died in the middle of a batch leaves no counts behind.
     assert result.accounts[1].rows_in == 30 and result.accounts[2].rows_in == 29
 
@@ -66,6 +68,26 @@ def test_several_bad_documents_and_the_next_batch(documents):
         assert box.run(Outcome(documents(["fine"])), first=12).docs.num_rows == 1
     finally:
         box.close()
+
+
+@pytest.mark.parametrize("stage", [Hangs(), HangsAlone()])
+def test_a_child_that_is_killed_from_outside_costs_no_document(documents, stage):
+    box = sandbox(Waits(), stage)
+    box.start()
+    killer = threading.Timer(0.5, lambda: os.kill(box._process.pid, 9))
+    killer.start()
+    result = box.run(Outcome(documents(["one", "two", "three"])), first=0)
+    box.close()
+    assert (result.docs.num_rows, result.failed.num_rows, box.deaths) == (3, 0, 1)
+
+
+def test_a_child_that_is_killed_while_it_is_set_up(documents):
+    box = sandbox(SetupTakesLong())
+    killer = threading.Timer(1.5, lambda: os.kill(box._process.pid, 9))
+    killer.start()
+    box.start()
+    assert box.run(Outcome(documents(["one"])), first=0).docs.num_rows == 1
+    box.close()
 
 
 def test_errors_of_the_engine_are_no_documents_fault(documents):

@@ -110,7 +110,12 @@ def test_counts(stage, documents):
     assert counters["language_tokens="] == 0
     assert [n for name, n in counters.items() if name.startswith("engine=fastokens")] == [len(TEXTS)]
     assert counters["tokenizer_checked"] == len(TEXTS)
-    assert counters["warning_tokenizer_fallback"] == counters["warning_tokenizer_mismatch"] == counters["tokenizer_error"] == 0
+    assert (
+        counters["warning_tokenizer_fallback"]
+        == counters["warning_tokenizer_mismatch"]
+        == counters["tokenizer_error"]
+        == 0
+    )
     histogram = stage.metrics.histograms["n_tokens"]
     assert sum(histogram.counts) == len(TEXTS) and histogram.counts[0] == sum(n < 32 for n in n_tokens)
 
