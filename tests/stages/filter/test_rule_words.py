@@ -159,6 +159,7 @@ def test_white_space_and_line_boundaries_are_those_of_python(text):
     assert lines + [data[start:].tobytes().decode()] * (start < len(data)) == text.splitlines()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_hashes_differ_where_bytes_differ(one, two):
     a, b = (np.frombuffer(x + b"|", np.uint8) for x in (one, two))
