@@ -154,13 +154,13 @@ def skip_markup(page: np.ndarray, at: int) -> int:
         return n
     if page[at] == 33 and at + 2 < n and page[at + 1] == 45 and page[at + 2] == 45:
         at += 3
-        if at < n and page[at] == 62:  # <!-->
-            return at
-        while at < n and not (page[at] == 62 and page[at - 1] == 45 and page[at - 2] == 45):
+        while at < n and not (page[at] == 62 and page[at - 1] == 45 and (page[at - 2] == 45 or page[at - 2] == 33)):
             at += 1
-    elif page[at] == 33 or page[at] == 63 or page[at - 1] == 47:
+        return at + 1
+    if page[at] == 33 or page[at] == 63 or page[at - 1] == 47:
         while at < n and page[at] != 62:
             at += 1
+        return at + 1
     return at
 
 
