@@ -95,6 +95,27 @@ def decode(payload: bytes, http_charset: str | None = None) -> tuple[str, str]:
     return (text.replace("\0", "") if "\0" in text else text), _label(codec)
 
 
+def to_utf8(payload: bytes, http_charset: str | None = None) -> tuple[bytes, str]:
+    """The text of a page in UTF-8, and the encoding it was decoded from. As `decode`, but UTF-8 is only checked."""
+    if _is_clean(payload):
+        return payload, "utf-8"
+    text, name = decode(payload, http_charset)
+    return text.encode("utf-8", "replace"), name
+
+
+def _is_clean(payload: bytes) -> bool:
+    """Whether a payload is UTF-8 and nothing in it must go."""
+    if b"\0" in payload or payload.startswith(codecs.BOM_UTF8):
+        return False
+    if payload.isascii():
+        return b"\x1b" not in payload and b"~{" not in payload
+    try:
+        payload.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _decode(payload: bytes, http_charset: str | None) -> tuple[str, str]:
     for mark, codec in _MARKS:
         if payload.startswith(mark):

@@ -40,10 +40,10 @@ VAGUE_TYPES = frozenset(
 _FAMILIES = frozenset({"audio", "font", "image", "text", "video"})
 _COLUMNS = ("html", "mime", "charset", "truncated", "date")
 
-#: How far from a page's start `<html>` and from its end `</html>` are looked for, characters.
+#: How far from a page's start `<html>` and from its end `</html>` are looked for, bytes.
 _EDGE = 16384
-_OPENED = re.compile(r"<html[\s>]", re.IGNORECASE)
-_CLOSED = re.compile(r"</(?:html|body)\s*>", re.IGNORECASE)
+_OPENED = re.compile(rb"<html[\s>]", re.IGNORECASE)
+_CLOSED = re.compile(rb"</(?:html|body)\s*>", re.IGNORECASE)
 
 
 class ReadWarc(Reader, name="read_warc"):
@@ -133,7 +133,7 @@ class _Rows:
     def record(self, record: Any, limit: int) -> None:
         """Add the row of a record, if its type is one that can be a document."""
         from stages.read import http_payload
-        from stages.read.charset import decode
+        from stages.read.charset import to_utf8
         from stages.read.warc_records import DOCUMENT_TYPES
 
         if record.kind not in DOCUMENT_TYPES:
@@ -173,7 +173,7 @@ class _Rows:
             return drop("empty_payload")
         if mime is not None:
             return drop(_mime_reason(mime), mime)
-        html, charset = decode(payload, http_payload.charset_label(content_type))
+        html, charset = to_utf8(payload, http_payload.charset_label(content_type))
         if row["truncated"] is None and _unclosed(html):
             row["truncated"] = "html_unclosed"
         self.bytes += len(payload)
@@ -192,14 +192,13 @@ class _Rows:
         return Outcome(pa.table(columns), **says)
 
 
-def _pages(pages: list[str | None]) -> pa.Array:
-    """A large_string array. Joining the pages takes a fifth of the time of `pa.array`, which grows as it goes."""
-    encoded = [page.encode("utf-8", "replace") if page is not None else b"" for page in pages]
+def _pages(pages: list[bytes | None]) -> pa.Array:
+    """A large_string array of UTF-8. Joining takes a fifth of the time of `pa.array`, which grows as it goes."""
     offsets = np.zeros(len(pages) + 1, np.int64)
-    np.cumsum([len(page) for page in encoded], out=offsets[1:])
+    np.cumsum([len(page or b"") for page in pages], out=offsets[1:])
     valid = pa.array([page is not None for page in pages], pa.bool_()).buffers()[1] if None in pages else None
-    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.large_string(), len(pages), buffers)
+    data = pa.py_buffer(b"".join([page for page in pages if page is not None]))
+    return pa.Array.from_buffers(pa.large_string(), len(pages), [valid, pa.py_buffer(offsets), data])
 
 
 def _judge(payload: bytes, declared: str, identified: str) -> str | None:
@@ -227,7 +226,7 @@ def _mime_reason(mime: str) -> str:
     return f"mime_{family}" if family in _FAMILIES else "mime_other"
 
 
-def _unclosed(html: str) -> bool:
+def _unclosed(html: bytes) -> bool:
     return _OPENED.search(html, 0, _EDGE) is not None and _CLOSED.search(html, max(0, len(html) - _EDGE)) is None
 
 

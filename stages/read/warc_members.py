@@ -35,6 +35,10 @@ class Broken(Exception):
         self.cut = cut
 
 
+class StorageError(Exception):
+    """The file could not be read. That is no damage in it: it may well be readable the next time."""
+
+
 class StoredFile:
     """Reads a seekable binary file at any offset, through one chunk that it keeps."""
 
@@ -43,18 +47,34 @@ class StoredFile:
         self._file = file
         self._chunk = b""
         self._start = 0
+        self._head: tuple[int, bytes] = (-1, b"")
 
     def at(self, offset: int, length: int, ahead: int = CHUNK) -> bytes:
-        """The bytes [offset, offset + length), fewer only where the file ends; `ahead` bytes are read if need be."""
+        """The bytes [offset, offset + length), fewer only where the file ends; `ahead` bytes are read if need be.
+
+        Raises StorageError, which unlike OSError no decompressor raises or swallows.
+        """
         begin = offset - self._start
         if begin >= 0 and begin + length <= len(self._chunk):
             return self._chunk[begin : begin + length]
         length = max(0, min(length, self.size - offset))
         if not length:
             return b""
-        self._file.seek(offset)
-        self._chunk, self._start = self._file.read(max(length, ahead)), offset
-        return self._chunk[:length]
+        try:
+            self._file.seek(offset)
+            chunk = self._file.read(max(length, ahead))
+            while len(chunk) < length and (more := self._file.read(length - len(chunk))):
+                chunk += more
+        except Exception as error:
+            raise StorageError(f"cannot read at byte {offset}: {type(error).__name__}: {error}") from error
+        self._chunk, self._start = chunk, offset
+        return chunk[:length]
+
+    def head(self, offset: int, find: Callable[[StoredFile, int], bytes]) -> bytes:
+        """`find(self, offset)`, remembered: it is asked at a member's end, and again at the next one's start."""
+        if self._head[0] != offset:
+            self._head = offset, find(self, offset)
+        return self._head[1]
 
 
 class Member(Protocol):
@@ -118,7 +138,7 @@ class GzipMember:
         return b""
 
     def resume(self) -> bool:
-        if not self._decoder.eof or not continues(GZIP.head(self._file, self.position)):
+        if not self._decoder.eof or not GZIP.continues(self._file, self.position):
             return False
         self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
         return True
@@ -240,7 +260,7 @@ class ZstdMember:
     def resume(self) -> bool:
         codec = Zstd(self._dictionary)
         position = codec.skip(self._file, self.position)
-        if not self._ended or not continues(codec.head(self._file, position)):
+        if not self._ended or not codec.continues(self._file, position):
             return False
         self.position = position
         self._open()
@@ -250,11 +270,6 @@ class ZstdMember:
 def begins(head: bytes) -> bool:
     """Whether decompressed bytes are the beginning of a WARC record."""
     return head.lstrip(b"\r\n").startswith(b"WARC/")
-
-
-def continues(head: bytes) -> bool:
-    """Whether decompressed bytes are data, but not the beginning of a WARC record."""
-    return bool(head) and not begins(head)
 
 
 class Codec:
@@ -277,7 +292,12 @@ class Codec:
 
     def starts(self, file: StoredFile, offset: int) -> bool:
         """Whether a member whose first bytes are a WARC record starts at `offset`."""
-        return begins(self.head(file, offset))
+        return begins(file.head(offset, self.head))
+
+    def continues(self, file: StoredFile, offset: int) -> bool:
+        """Whether a member that starts in the middle of a record, or of something else, starts at `offset`."""
+        head = file.head(offset, self.head)
+        return bool(head) and not begins(head)
 
     def find(self, file: StoredFile, start: int, end: int) -> int | None:
         """The first offset in [start, end) at which a WARC record starts, or None."""

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from curation.documents import CORE, column_type
 from curation.stage import InputFile, Split
 from stages.read.warc import ReadWarc
+from stages.read.warc_members import StorageError, StoredFile
+from stages.read.warc_records import read_records
 
 
 def http(body, *headers, status="200 OK", mime="text/html; charset=utf-8"):
@@ -370,6 +372,26 @@ def test_files_on_other_file_systems():
     stage = ReadWarc()
     split = Split(InputFile("memory://crawl/a.warc.gz", "a.warc.gz", len(data), ""), "web", 0, 0, len(data))
     assert [o.docs.num_rows for o in stage.read(split, 10, 1 << 20)] == [3]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("good_reads", [0, 1, 3])
+def test_a_storage_that_fails_is_no_damage(form, good_reads):
+    """A connection that breaks must not look like a broken archive: the task has to be tried again."""
+    data = form.pack([response(n) for n in range(12)])
+
+    class Flaky(io.BytesIO):
+        reads = 0
+
+        def read(self, size=-1):
+            self.reads += 1
+            if self.reads > good_reads:
+                raise OSError("connection reset")
+            return super().read(min(size, 1500))
+
+    file = StoredFile(Flaky(data), len(data))
+    with pytest.raises(StorageError, match="connection reset"):
+        list(read_records(file, "a" + form.suffix, 0, len(data), 1 << 25))
 
 
 # --- broken archives: five records, the third one broken
