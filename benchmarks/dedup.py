@@ -21,6 +21,12 @@ for them are. Last lines: `ratio minhash_vs_datatrove N` and `ratio lsh_vs_datat
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+# Python puts this script's folder first on its path, where tokenize.py hides the library module of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
 import argparse
 import contextlib
 import importlib.util
@@ -28,7 +34,6 @@ import io
 import re
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa

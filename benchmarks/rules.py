@@ -15,10 +15,15 @@ documents with the same verdict. Last line: `ratio rules_vs_datatrove N`.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+# Python puts this script's folder first on its path, where tokenize.py hides the library module of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
 import argparse
 import importlib.util
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -15,23 +15,23 @@ from pathlib import Path
 # This file is called `tokenize`, and so is a module of Python that others import: take this folder off the path.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
-import argparse  # noqa: E402
-import os  # noqa: E402
-import sysconfig  # noqa: E402
-import time  # noqa: E402
+import argparse
+import os
+import sysconfig
+import time
 
 for variable in ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS", "OMP_NUM_THREADS"):
     os.environ[variable] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import numpy as np  # noqa: E402
-import pyarrow as pa  # noqa: E402
-import pyarrow.compute as pc  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
-from tokenizers import Tokenizer  # noqa: E402
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer
 
-from stages.tokenize.tokenize import Tokenize  # noqa: E402
-from stages.tokenize.tokenizer_file import read_definition, text_only  # noqa: E402
+from stages.tokenize.tokenize import Tokenize
+from stages.tokenize.tokenizer_file import read_definition, text_only
 
 #: Documents per call, as the engine's default.
 BATCH = 256

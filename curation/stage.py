@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from curation.metrics import Metrics
 
@@ -173,8 +173,7 @@ class Reader(Stage):
     where; it never ends in an exception.
     """
 
-    #: Target size of a task's share of one file, MiB as stored.
-    split_mb: int = 64
+    split_mb: int = Field(64, ge=1, description="most of one file that a task reads, MiB as stored")
 
     def needs(self) -> tuple[str, ...]:
         return ()

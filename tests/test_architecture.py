@@ -36,7 +36,7 @@ def test_the_engine_knows_no_stage():
 
 
 def test_stages_know_of_the_engine_only_its_contract():
-    allowed = {"curation.stage", "curation.documents", "curation.metrics", "curation.errors"}
+    allowed = {"curation", "curation.stage", "curation.documents", "curation.metrics", "curation.errors"}
     for package in ("stages", "classifiers"):
         for name, file in modules(package):
             for module, _ in imports(file):

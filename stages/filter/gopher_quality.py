@@ -31,9 +31,10 @@ class GopherQuality(RuleFilter, name="gopher_quality"):
     start with `-` or a bullet), `gopher_too_many_ellipsis_lines` (share that end in an ellipsis);
     `gopher_too_few_alphabetic_words` (share of words with a letter); `gopher_too_few_stop_words` (different ones).
 
-    The defaults are Gopher's (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1), which hold for English and for
-    languages without a row. With `per_language` the others use FineWeb-2's bounds and stop words. How words are
-    counted is in `stages/filter/README.md`. A limit of 0 turns a rule off.
+    The defaults are Gopher's (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1), which hold for English. With
+    `per_language` other languages use FineWeb-2's bounds and stop words; a language without a row, and `und`, is held
+    to the English bounds, but not to English stop words. How words are counted is in `stages/filter/README.md`. A
+    limit of 0 turns a rule off.
     """
 
     min_doc_words: int = Field(50, description="Smallest number of words, punctuation not counted")

@@ -36,6 +36,9 @@ FINEWEB2_SETTINGS: dict[str, float] = {
     "char_duplicates_ratio": 0.1,
 }
 
+#: For a language without a row, and for `und`: English stop words say nothing there. The other English limits hold.
+UNKNOWN_SETTINGS: dict[str, float] = {"min_stop_words": 0}
+
 
 @cache
 def language_parameters() -> dict[str, dict[str, Any]]:
@@ -57,7 +60,7 @@ class RuleLanguages:
     """The languages of a batch and the rule parameters of each.
 
     codes: the languages that occur, `und` for none; index: int32, the place in `codes` of each document's language;
-    rows: the parameters of each of `codes`, empty for English and where nothing is known: there the defaults hold.
+    rows: the parameters of each of `codes`; where one is missing the filter's default holds, as for all of English.
     """
 
     codes: list[str]
@@ -74,8 +77,10 @@ class RuleLanguages:
         table = language_parameters() if per_language else {}
         rows = []
         for code in codes:
-            known = code in table and code != "eng_Latn"
-            rows.append((FINEWEB2_SETTINGS | table[code] if known else {}) | overrides.get(code, {}))
+            row: dict[str, Any] = {}
+            if per_language and code != "eng_Latn":
+                row = FINEWEB2_SETTINGS | table[code] if code in table else UNKNOWN_SETTINGS
+            rows.append(row | overrides.get(code, {}))
         return cls(codes, column.indices.to_numpy(zero_copy_only=False).astype(np.int32), rows)
 
     def values(self, name: str, default: float) -> np.ndarray:

@@ -182,3 +182,12 @@ def test_table_is_compiled_from_one_file_per_language(tmp_path):
     copy = tmp_path / "copy.json"
     write_rows(language_parameters(), copy)
     assert copy.read_bytes() == LANGUAGES_FILE.read_bytes()
+
+
+def test_an_unknown_language_is_not_asked_for_english_stop_words(documents):
+    text = "Kettu juoksi metsän halki ja järven rantaa pitkin kohti kylää. " * 12
+    for language, reason in (("eng_Latn", "gopher_too_few_stop_words"), ("und", None)):
+        docs = documents([text], language=[language])
+        stage = GopherQuality()
+        stage.setup()
+        assert stage(docs).dropped.to_pylist() == [reason]
