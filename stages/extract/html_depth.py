@@ -47,7 +47,8 @@ _OPTION, _OPTGROUP, _RB, _RT, _RP, _RTC, _SVG, _MATH, _DIV, _ADDRESS, _UL, _OL =
     pack, ("option", "optgroup", "rb", "rt", "rp", "rtc", "svg", "math", "div", "address", "ul", "ol")
 )
 _H1, _H6 = pack("h1"), pack("h6")
-_PLAINTEXT, _RUBY, _FOREIGNOBJECT = pack("plaintext"), pack("ruby"), pack("foreignobject")
+_PLAINTEXT, _RUBY = pack("plaintext"), pack("ruby")
+_INTEGRATION = tuple(map(pack, ("foreignobject", "desc", "title", "mi", "mo", "mn", "ms", "mtext", "annotation-xml")))
 
 
 # Sizes: of the stack of open elements and of the list of active formatting elements; how many of that list are not
@@ -174,9 +175,9 @@ def _close(stack: np.ndarray, formats: np.ndarray, sizes: np.ndarray, keep: int)
 def _up_to(stack: np.ndarray, top: int, name: int, barrier: int) -> int:
     """The index of the innermost open element `name`, or `top` if one of the kind `barrier` lies before it."""
     for k in range(top - 1, -1, -1):
-        if stack[k, 0] == name:
+        if stack[k, _NAME] == name:
             return k
-        if stack[k, 1] & barrier:
+        if stack[k, _KIND] & barrier:
             break
     return top
 
@@ -186,9 +187,9 @@ def _foreign_root(stack: np.ndarray, sizes: np.ndarray) -> int:
     """The index of the svg or math element that the next tag is in; -1 if it is in HTML."""
     if sizes[_FOREIGN] > 0:
         for k in range(sizes[_OPEN] - 1, -1, -1):
-            if stack[k, 0] in (_SVG, _MATH):
+            if stack[k, _NAME] in (_SVG, _MATH):
                 return k
-            if stack[k, 0] == _FOREIGNOBJECT:
+            if stack[k, _KIND] & SCOPE:
                 break
     return -1
 
@@ -201,7 +202,7 @@ def _end_tag(stack: np.ndarray, formats: np.ndarray, sizes: np.ndarray, name: in
         _forget_last(formats, sizes, name)
         at = _up_to(stack, top, name, SCOPE)
         for k in range(at + 1, top):
-            if stack[k, 1] & SPECIAL:  # a block inside stays open
+            if stack[k, _KIND] & SPECIAL:  # a block inside stays open
                 _remove(stack, sizes, at)
                 return top - 1
         return at
@@ -214,12 +215,12 @@ def _end_tag(stack: np.ndarray, formats: np.ndarray, sizes: np.ndarray, name: in
         tabular = name == _TABLE or kind & MARKER or name in (_TR, _TBODY, _THEAD, _TFOOT)
         heading = _H1 <= name <= _H6
         for k in range(top - 1, -1, -1):
-            if stack[k, 0] == name or (heading and _H1 <= stack[k, 0] <= _H6):
+            if stack[k, _NAME] == name or (heading and _H1 <= stack[k, _NAME] <= _H6):
                 return k
             if tabular:
-                if stack[k, 0] == _TEMPLATE or (stack[k, 0] == _TABLE and name != _TABLE):
+                if stack[k, _NAME] == _TEMPLATE or (stack[k, _NAME] == _TABLE and name != _TABLE):
                     break
-            elif stack[k, 1] & SCOPE or (name == _LI and stack[k, 0] in (_UL, _OL)):
+            elif stack[k, _KIND] & SCOPE or (name == _LI and stack[k, _NAME] in (_UL, _OL)):
                 break
         return top
     return _up_to(stack, top, name, SPECIAL)
@@ -230,19 +231,19 @@ def _block_start(stack: np.ndarray, keep: int, name: int) -> int:
     """How many open elements the start of a block leaves: it closes a paragraph, and items and headings their like."""
     if name in (_LI, _DD, _DT):
         for k in range(keep - 1, -1, -1):
-            open_name = stack[k, 0]
+            open_name = stack[k, _NAME]
             if open_name == name or (name != _LI and open_name in (_DD, _DT)):
                 keep = k
                 break
-            if stack[k, 1] & SPECIAL and open_name not in (_ADDRESS, _DIV, _P):
+            if stack[k, _KIND] & SPECIAL and open_name not in (_ADDRESS, _DIV, _P):
                 break
     for k in range(keep - 1, -1, -1):
-        if stack[k, 0] == _P:
+        if stack[k, _NAME] == _P:
             keep = k
             break
-        if stack[k, 1] & SCOPE or stack[k, 0] == _BUTTON:
+        if stack[k, _KIND] & SCOPE or stack[k, _NAME] == _BUTTON:
             break
-    if _H1 <= name <= _H6 and keep > 0 and _H1 <= stack[keep - 1, 0] <= _H6:
+    if _H1 <= name <= _H6 and keep > 0 and _H1 <= stack[keep - 1, _NAME] <= _H6:
         keep -= 1
     return keep
 
@@ -258,7 +259,7 @@ def _table_start(stack: np.ndarray, keep: int, name: int) -> int:
         at = _up_to(stack, keep, name, SCOPE)
         return at if at < keep else keep
     for k in range(keep - 1, -1, -1):
-        open_name = stack[k, 0]
+        open_name = stack[k, _NAME]
         if open_name in (_TABLE, _TEMPLATE):
             return k + 1
         if name in (_TD, _TH) and open_name == _TR:
@@ -283,12 +284,12 @@ def _start_tag(stack: np.ndarray, formats: np.ndarray, sizes: np.ndarray, name: 
     elif name == _BUTTON:
         keep = _up_to(stack, keep, name, SCOPE)
     elif name in (_OPTION, _OPTGROUP):
-        if keep > 0 and stack[keep - 1, 0] == _OPTION:
+        if keep > 0 and stack[keep - 1, _NAME] == _OPTION:
             keep -= 1
-        if name == _OPTGROUP and keep > 0 and stack[keep - 1, 0] == _OPTGROUP:
+        if name == _OPTGROUP and keep > 0 and stack[keep - 1, _NAME] == _OPTGROUP:
             keep -= 1
     elif name in (_RB, _RT, _RP, _RTC) and _up_to(stack, keep, _RUBY, SCOPE) < keep:
-        while keep > 0 and stack[keep - 1, 0] in (_RB, _RT, _RP, _P, _LI, _DD, _DT, _OPTION, _OPTGROUP):
+        while keep > 0 and stack[keep - 1, _NAME] in (_RB, _RT, _RP, _P, _LI, _DD, _DT, _OPTION, _OPTGROUP):
             keep -= 1
     elif name in (_A, _NOBR):
         _forget_last(formats, sizes, name)
@@ -343,8 +344,8 @@ def _scan(page: np.ndarray, max_depth: int, max_attributes: int, max_elements: i
         if svg >= 0 and kind & BREAKOUT:
             _close(stack, formats, sizes, svg)
             svg = -1
-        if svg >= 0:
-            kind = 0
+        if svg >= 0:  # inside of a few of these, the content is HTML again
+            kind = SCOPE | SPECIAL if name in _INTEGRATION else 0
         keep = sizes[_OPEN] if svg >= 0 else _start_tag(stack, formats, sizes, name, kind)
         if keep < 0:
             continue

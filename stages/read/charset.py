@@ -327,7 +327,7 @@ def _common_han(character: str) -> bool:
 
 
 _CLASSES = _Classes()
-_WORDS = re.compile(r"[A-Za-z]*[^\x00-\x7f][A-Za-z\x80-\U0010ffff]*")
+_WORDS = re.compile(r"[A-Za-z]{0,30}[^\x00-\x7f][A-Za-z\x80-\U0010ffff]*")
 _WRONG = re.compile(
     r"!|(?<=[a-zA-Z])s(?=[a-zA-Z])"  # not a character of texts; a symbol in a word
     r"|[lLnN](?=[cCvVgGhat])|[cCvV](?=[lLnNgGhat])|[gG](?=[lLnNcCvVhat])|[hat](?=[lLnNcCvVgG])"  # scripts in a word

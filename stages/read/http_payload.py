@@ -18,11 +18,8 @@ _STATUS = re.compile(rb"\s*(?:HTTP(?:/\d(?:\.\d)?)?|ICY)[ \t]+(\d{3})\b", re.IGN
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';,]+)", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
-_HTML = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:\s|<!--.{0,2000}?-->|<\?xml.{0,200}?\?>)*"
-    rb"<(?:!doctype\s+html|html|head|body|title|meta|script|link|style|div|table|p|h1)\b",
-    re.IGNORECASE | re.DOTALL,
-)
+_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|script|link|style|div|table|p|h1)\b", re.IGNORECASE)
+_HEADER_LIMIT = 1 << 16  # bytes of an HTTP header that are looked at; servers accept and send 8 to 64 KiB
 # What a payload is whatever the server says (WHATWG MIME Sniffing, section 6).
 _MAGIC = (
     (b"%PDF-", "application/pdf"),
@@ -64,8 +61,8 @@ def parse_response(block: bytes) -> Response | None:
         return None
     ends = _HEADER_END.search(block)
     if ends is None:  # nothing but a header
-        return Response(int(status[1]), parse_fields(block), b"")
-    return Response(int(status[1]), parse_fields(block[: ends.start()]), block[ends.end() :])
+        return Response(int(status[1]), parse_fields(block[:_HEADER_LIMIT]), b"")
+    return Response(int(status[1]), parse_fields(block[: min(ends.start(), _HEADER_LIMIT)]), block[ends.end() :])
 
 
 def media_type(content_type: str) -> str:
@@ -75,13 +72,17 @@ def media_type(content_type: str) -> str:
 
 def charset_label(content_type: str) -> str | None:
     """The charset parameter of a Content-Type header, as written."""
-    match = _CHARSET.search(content_type)
+    match = _CHARSET.search(content_type[:500])
     return match[1] if match else None
 
 
 def looks_like_html(payload: bytes) -> bool:
-    """Whether a payload starts as an HTML page does."""
-    return _HTML.match(payload[:4096]) is not None
+    """Whether a payload starts as an HTML page does, behind comments and an XML declaration."""
+    head = payload[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    while head.startswith((b"<!--", b"<?xml")):
+        end = b"-->" if head.startswith(b"<!--") else b">"
+        head = head.partition(end)[2].lstrip()
+    return _HTML.match(head) is not None
 
 
 def magic_type(payload: bytes) -> str | None:

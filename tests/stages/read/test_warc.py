@@ -305,6 +305,21 @@ def test_headers_of_an_encoding_that_is_already_undone_are_ignored(read, header)
     assert rows[0]["html"].encode() == page(1)
 
 
+def test_hostile_headers_and_payloads_are_cheap(read):
+    """Each of these takes a pattern that backtracks, or text that is joined piece by piece, for ever."""
+    blocks = [
+        http(b"<!---->" * 580 + b"x", mime="application/octet-stream"),
+        http(page(1), mime="text/html; charset" + " " * 2_000_000),
+        http(page(1), "X-Long: a" + "\r\n b" * 2_000_000),
+        http(b"<p>" + b"a" * 2_000_000 + b"\xe9</p>"),
+        http(b"\xe9" + b"a" * 2_000_000),
+        http(b"\xe9<meta " * 200_000),
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n" + b"a" * 2_000_000,
+    ]
+    rows, _ = read(Gzip.pack([record(n, block) for n, block in enumerate(blocks)]))
+    assert [r["dropped"] for r in rows] == ["mime_other", *[None] * 5, "empty_payload"]
+
+
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate", "lzma"])
 def test_what_cannot_be_decoded_fails_and_the_next_record_is_read(read, coding):
     noise = bytes((k * k * 31 + 7) % 251 for k in range(600))
