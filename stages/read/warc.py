@@ -1,9 +1,9 @@
 """Reads web archives: every record that can be a page becomes a document, every other record says why not.
 
 This is the first stage of a web pipeline and sees every byte of a crawl, so it must be quick, must not be stopped by
-anything a broken file holds, and must account for each record. The work is in three modules beside this one:
-`warc_members` (where do records start), `warc_records` (what belongs to a record), `http_payload` and `charset`
-(what does its payload say). Here the records become rows.
+anything a broken file holds, and must account for each record. The work is in the modules beside this one:
+`warc_members` (where do records start), `warc_records` on a `warc_stream` (what belongs to a record), `http_payload`
+and `charset` (what does its payload say). Here the records become rows.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stages.read.warc_members import CHUNK, GZIP, PIECE, Broken, Codec, PlainMember, StoredFile, Stream, Zstd
+from stages.read.warc_members import CHUNK, GZIP, PIECE, Broken, Codec, PlainMember, StoredFile, Zstd
+from stages.read.warc_stream import Stream
 
 HEADER_LIMIT = 1 << 16  # bytes of a WARC header; longer ones are damage
 
