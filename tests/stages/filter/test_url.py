@@ -182,7 +182,7 @@ OWN_LISTS = {
     "banned_subwords": ["ab c", "bca"],
 }
 PIECES = ["http://", "//", "/", ":", "@", "?", "#", ".", "[", "]", " ", "www.", "s1", "s2", "-", "nastyword", "zz"]
-PIECES += ["ab", "c", "A", "é", "\uff0e", "8.8.8.8", "co.uk", "\n", *HOSTS]
+PIECES += ["ab", "c", "A", "é", "\uff0e", "8.8.8.8", "co.uk", *HOSTS]
 
 
 @pytest.fixture(scope="module")
