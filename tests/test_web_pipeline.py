@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
+from curation.stats import read_stats
 
 ROOT = Path(__file__).resolve().parents[1]
 TRUTH = [json.loads(line) for line in (ROOT / "tests/data/debian-docs.truth.jsonl").read_text().splitlines()]
@@ -87,3 +90,12 @@ def test_languages_are_labelled_and_counted(run):
     values = {k.split("=")[1] for k in stage["breakdown"]}
     assert {"eng_Latn", "jpn_Jpan", "rus_Cyrl", "pes_Arab", "und"} <= values and len(values) >= 20
     assert sum(stage["breakdown"][k]["kept"] for k in stage["breakdown"]) == stage["kept"]
+
+
+def test_the_readme_shows_what_is_printed(run):
+    text = (ROOT / "README.md").read_text()
+    stats = read_stats(str(run))
+    for account in stats.funnel:
+        numbers = (account.rows_in, account.kept, sum(account.dropped.values()), sum(account.failed.values()))
+        assert re.search(rf"^{account.stage} +{' +'.join(map(str, numbers))}$", text, re.M), (account.stage, numbers)
+    assert f"{stats.records} records in, {stats.kept} documents kept, {stats.tokens():,} tokens" in text
