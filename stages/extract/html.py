@@ -74,6 +74,9 @@ class ExtractHtml(Stage, name="extract_html"):
         "trafilatura",
         description="what to try on pages of which resiliparse keeps less than a fifth of the visible text",
     )
+    formulas: bool = Field(
+        True, description="write formulas as LaTeX (`$…$`, `$$…$$`) instead of what the layout leaves of them"
+    )
     max_mb: float = Field(10.0, gt=0, description="MiB of HTML; larger pages are dropped")
     max_depth: int = Field(1000, ge=10, le=4000, description="levels of nested elements; deeper pages are dropped")
     max_attributes: int = Field(1000, ge=10, description="attributes of one tag; pages with more are dropped")
@@ -146,6 +149,13 @@ class ExtractHtml(Stage, name="extract_html"):
         """Main text and title of a page."""
         from resiliparse.parse.html import HTMLTree
 
+        if self.formulas:
+            from stages.extract.formulas import write_formulas
+
+            html, formulas = write_formulas(html)
+            if formulas:
+                self.metrics.count("pages_with_formulas")
+                self.metrics.count("formulas", formulas)
         tree = HTMLTree.parse(html)
         title = _SPACE.sub(" ", _CONTROL.sub("", tree.title or "")).strip() or None
         light = (
