@@ -22,7 +22,7 @@ from curation.account import Account
 from curation.chain import BatchResult, Chain
 from curation.corpus import Manifest, ShardWriter, commit
 from curation.errors import CurationError
-from curation.exchange import NO_ROWS, SidecarFiles, arrow_file, read_partition, write_exchange, write_sidecar
+from curation.exchange import NO_ROWS, ExchangeFiles, SidecarFiles, arrow_file, write_exchange, write_sidecar
 from curation.plan import GatherTask, Plan, ShardTask, Task
 from curation.sandbox import InProcess, Sandbox
 from curation.stage import Outcome, Output
@@ -168,8 +168,9 @@ class _ShardRun:
                 self._adopt_reader_metrics()
                 yield _Batch(outcome)
             return
+        exchange = ExchangeFiles(self.storage, self.task.verdicts)
         for shard in self.task.shards:
-            verdicts = read_partition(self.storage, self.task.verdicts, shard.index)
+            verdicts = exchange.partition(shard.index)
             if "row" not in verdicts.column_names:
                 verdicts = pa.table({"row": pa.array([], pa.int64())})
             about, row = verdicts["row"].to_numpy(), 0
@@ -276,9 +277,10 @@ def _run_gather(plan: Plan, task: GatherTask, storage: Storage) -> Manifest:
     barrier.setup()
     account = Account(f"{segment.labels[-1].removesuffix(':scatter')}:gather")
     sidecars = SidecarFiles(storage, task.sidecars)
+    exchange = ExchangeFiles(storage, task.sources)
     results = []
     for partition in task.partitions:
-        rows = read_partition(storage, task.sources, partition)
+        rows = exchange.partition(partition)
         barrier.metrics.counters.clear()
         barrier.metrics.histograms.clear()
         try:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from curation import corpus as corpus_module
 from curation.corpus import Manifest, ShardWriter, commit, committed, manifest_name, verify
-from curation.exchange import NO_ROWS, SidecarFiles, read_partition, write_exchange, write_sidecar
+from curation.exchange import NO_ROWS, ExchangeFiles, SidecarFiles, write_exchange, write_sidecar
 from curation.stage import Output
 from curation.storage import Storage
 
@@ -96,11 +96,12 @@ def test_an_exchange_gives_back_every_row_in_order(tmp_path_factory, pairs, file
         )
         with open(tmp_path / f"{i}.arrow", "wb") as file:
             sources.append((f"{i}.arrow", write_exchange(file, rows)))
+    exchange = ExchangeFiles(storage, sources)
     for partition in range(6):
-        got = read_partition(storage, sources, partition)
+        got = exchange.partition(partition)
         expected = [r for part in parts for r in sorted(r for p, r in part if p == partition)]
         assert got["row"].to_pylist() == expected
-    assert read_partition(storage, [], 0).num_rows == 0
+    assert ExchangeFiles(storage, []).partition(0).num_rows == 0
 
 
 def test_an_exchange_without_rows_and_a_sidecar(tmp_path):
