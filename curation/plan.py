@@ -28,7 +28,7 @@ from curation.corpus import FORMAT, Manifest
 from curation.documents import CORE, is_transient
 from curation.errors import ConfigError
 from curation.inputs import find_inputs
-from curation.registry import source_files
+from curation.registry import library_versions, source_files
 from curation.stage import Barrier, Output, Split, Stage
 
 #: Rows of an exchange that one gather task takes on, about; partitions are put together until they reach it.
@@ -215,9 +215,10 @@ class Plan:
 
 
 def _stage_key(stage: Stage, label: str) -> list[Any]:
-    """What decides a stage's results: its name, config, seed, source code and data files."""
+    """What decides a stage's results: its name, config, seed, source code, libraries and data files."""
     code = xxhash.xxh3_128()
-    for file in source_files(type(stage)):
+    sources = source_files(type(stage))
+    for file in sources:
         code.update(file.read_bytes())
     data: list[list[Any]] = []
     for path in stage.files():
@@ -227,7 +228,8 @@ def _stage_key(stage: Stage, label: str) -> list[Any]:
                 data.append([os.path.basename(path), xxhash.xxh3_128_hexdigest(handle.read())])
         else:
             data.append([os.path.basename(path), info.st_size, info.st_mtime_ns])
-    return [label, type(stage).__qualname__, stage.model_dump(mode="json"), stage.seed, code.hexdigest(), data]
+    config = stage.model_dump(mode="json")
+    return [label, type(stage).__qualname__, config, stage.seed, code.hexdigest(), library_versions(sources), data]
 
 
 def _schema(columns: dict[str, pa.DataType]) -> pa.Schema:

@@ -14,7 +14,11 @@ import ast
 import difflib
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
+import re
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,25 +118,52 @@ def stage_class(name: str) -> type[Stage]:
     return entries[name].load()
 
 
+#: An import statement. A pattern, because parsing all files of a pipeline takes half a second of every start; what it
+#: takes too many (a line of prose that reads like an import) names no file and does no harm.
+_IMPORT = re.compile(
+    r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]+))", re.M
+)
+
+
+def _imported(file: Path) -> set[str]:
+    """Names of the modules that a source file imports, wherever in it, as `package.module`."""
+    names: set[str] = set()
+    for plain, module, members in _IMPORT.findall(file.read_text(encoding="utf-8")):
+        names |= {part.split()[0] for part in plain.split(",") if part.strip()}
+        if module:
+            names |= {module, *(f"{module}.{member}" for member in re.findall(r"\w+", members))}
+    return names
+
+
 @functools.cache
-def _project_imports(file: Path) -> tuple[Path, ...]:
-    """The files of stage packages, and of packages beside them, that a source file imports."""
-    found: list[Path] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            package, *rest = name.split(".")
-            if package not in (*PACKAGES, "classifiers"):
-                continue
-            for folder in package_folders(package):
-                path = folder.joinpath(*rest)
-                candidates = [path.with_suffix(".py")] if rest else []
-                found += [c for c in [*candidates, path / "__init__.py"] if c.is_file()]
-    return tuple(sorted(set(found)))
+def _imports(file: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """(files of the stage packages and of packages beside them, names of other packages) that a file imports."""
+    files: set[Path] = set()
+    others: set[str] = set()
+    for name in _imported(file):
+        package, *rest = name.split(".")
+        if package not in (*PACKAGES, "classifiers"):
+            others.add(package)
+            continue
+        for folder in package_folders(package):
+            path = folder.joinpath(*rest)
+            candidates = [path.with_suffix(".py")] if rest else []
+            files |= {c for c in [*candidates, path / "__init__.py"] if c.is_file()}
+    return tuple(sorted(files)), tuple(sorted(others - set(sys.stdlib_module_names) - {"curation"}))
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def library_versions(files: Sequence[Path]) -> dict[str, str]:
+    """Versions of the libraries that source files import, as far as a distribution has the package's name."""
+    packages = {name for file in files for name in _imports(file)[1]}
+    return {name: version for name in sorted(packages) if (version := _version(name))}
 
 
 def source_files(cls: type[Stage]) -> list[Path]:
@@ -144,5 +175,5 @@ def source_files(cls: type[Stage]) -> list[Path]:
         file = todo.pop()
         if file not in seen:
             seen.add(file)
-            todo += _project_imports(file)
+            todo += _imports(file)[0]
     return sorted(seen)

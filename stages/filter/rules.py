@@ -6,6 +6,7 @@ the reference implementation has them, and the limit is part of the record: `top
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field, TypeAdapter, field_validator
 
 from curation.stage import Filter, Outcome
+from stages.filter.languages import LANGUAGES_FILE
 
 
 class RuleFilter(Filter):
@@ -39,6 +41,9 @@ class RuleFilter(Filter):
 
     def needs(self) -> tuple[str, ...]:
         return ("text", "language") if self.per_language else ("text",)
+
+    def files(self) -> Sequence[str]:
+        return [str(LANGUAGES_FILE)] if self.per_language else []
 
 
 class Rule(NamedTuple):
