@@ -9,6 +9,7 @@ input), not by the step that dropped them.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -71,8 +72,13 @@ def error_text(error: BaseException) -> str:
 
 
 def error_kinds(errors: pa.Array) -> pa.Array:
-    """What errors are counted by: the part before the first colon (`ValueError`, `timeout`, `crashed`)."""
-    return pa.array([text.split(":")[0][:60] for text in errors.to_pylist()], pa.string())
+    """What errors are counted by: the part before a colon or bracket (`ValueError`, `timeout`, `the file is empty`)."""
+    return pa.array([error_kind(text) for text in errors.to_pylist()], pa.string())
+
+
+def error_kind(text: str) -> str:
+    """The kind of one error."""
+    return re.split(r"[:(]", text)[0].strip()[:80]
 
 
 class Chain:

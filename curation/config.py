@@ -42,7 +42,7 @@ class Settings(BaseModel):
     description: str = ""
     """One sentence for `curation plan` and the report."""
     input: str | list[str | Input] = []
-    """Files to read: paths, glob patterns or fsspec URLs; or a list of `{files, source}`."""
+    """Files to read: paths or globs (relative to this file), or fsspec URLs; or a list of `{files, source}`."""
     output: str = ""
     """Folder of the run: local path or fsspec URL. Default `out/<pipeline>`."""
     seed: int = 0
@@ -225,12 +225,21 @@ def _apply_sets(sets: Sequence[str], raw: dict[str, Any], source: _Source, at: L
             )
 
 
-def _inputs(settings: Settings, override: Sequence[str], name: str) -> list[Input]:
-    """The inputs as a list of `Input`; patterns without a source name get the pipeline's name."""
-    listed = override or ([settings.input] if isinstance(settings.input, str) else settings.input)
+def _inputs(settings: Settings, override: Sequence[str], name: str, folder: Path) -> list[Input]:
+    """The inputs as a list of `Input`; patterns without a source name get the pipeline's name.
+
+    Relative paths in the config file start at its folder, those of `--input` where the command is given.
+    """
+    if override:
+        return [Input(files=list(override), source=name)]
+    listed = [settings.input] if isinstance(settings.input, str) else settings.input
     plain = [item for item in listed if isinstance(item, str) and item]
     named = [item for item in listed if isinstance(item, Input)]
-    return ([Input(files=plain, source=name)] if plain else []) + named
+    found = ([Input(files=plain, source=name)] if plain else []) + named
+    return [
+        Input(files=[f if "://" in f or f.startswith("~") else str(folder / f) for f in item.files], source=item.source)
+        for item in found
+    ]
 
 
 def _check_columns(stages: list[Stage], names: list[str], lines: list[str]) -> None:
@@ -315,7 +324,7 @@ def load_pipeline(
     return Pipeline(
         name=name,
         settings=settings,
-        inputs=_inputs(settings, inputs, name),
+        inputs=_inputs(settings, inputs, name, file.parent),
         stages=stages,
         stage_names=labels,
         file=shown,

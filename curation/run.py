@@ -158,7 +158,7 @@ class Run:
         failures: list[Failure] = []
         missing = [task for task in tasks if task.name not in done]
         if missing and not self.executed:
-            self.storage.write_json("run.json", self._describe("running"))
+            self.storage.write_json("run.json", self._describe("running"), indent=1)
         for result in self.executor.run(self.plan, missing):
             if isinstance(result, Failure):
                 failures.append(result)
@@ -288,7 +288,7 @@ class Run:
             "stages": [account.to_json() for account in self.totals.values()],
             "files": self._files(),
         }
-        self.storage.write_json("run.json", info)
+        self.storage.write_json("run.json", info, indent=1)
         return info
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import pyarrow.parquet as pq
 
+from curation.chain import error_kind
 from curation.stats import Stats, read_stats
 from curation.storage import Storage
 
@@ -31,7 +32,7 @@ def samples(storage: Storage, stats: Stats) -> dict[tuple[str, str], list[dict[s
                 table = pq.read_table(handle, columns=["url", "text", "stage", "reason", "detail"])
             keys = zip(table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True)
             for i, (stage, reason) in enumerate(keys):
-                key = (stage, reason if folder == "dropped" else reason.split(":")[0][:60])
+                key = (stage, reason if folder == "dropped" else error_kind(reason))
                 rows = found.setdefault(key, [])
                 if len(rows) < SAMPLES:
                     row = table.slice(i, 1).to_pylist()[0]

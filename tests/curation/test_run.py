@@ -129,12 +129,12 @@ def test_a_stop_between_files_and_manifest(corpus, pipeline, run, tmp_path, monk
     calls = []
     write_json = Storage.write_json
 
-    def stops(self, name, data):
+    def stops(self, name, data, indent=None):
         if "manifests" in name:
             calls.append(name)
             if len(calls) == 3:
                 raise KeyboardInterrupt
-        write_json(self, name, data)
+        write_json(self, name, data, indent)
 
     monkeypatch.setattr(Storage, "write_json", stops)
     with pytest.raises(KeyboardInterrupt):
