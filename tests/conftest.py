@@ -7,8 +7,14 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from curation.documents import CORE, column_type, document_id
+
+# In CI the same examples every time: a run must not fail for luck. Elsewhere every run searches anew.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture
