@@ -25,7 +25,7 @@ class Source(Upper):
     """Stands in the reader's place."""
 
 
-def sandbox(*stages, memory_mb=512):
+def sandbox(*stages, memory_mb=128):
     chain = Chain(["source", *(type(s).__name__ for s in stages)], [Source(), *stages], dropped_schema=SCHEMA)
     return Sandbox(chain, memory_mb)
 
@@ -37,7 +37,7 @@ def sandbox(*stages, memory_mb=512):
         ("hang", "timeout: more than 1 CPU seconds"),
         ("crash", "crashed: signal SIGSEGV"),
         ("exit", "crashed: exit code 3"),
-        ("hog", "memory: more than 512 MiB"),
+        ("hog", "memory: more than 128 MiB"),
     ],
 )
 def test_the_document_at_fault_goes_alone(documents, stage, bad, why):
