@@ -158,3 +158,53 @@ def test_sigterm_stops_and_a_rerun_goes_on(corpus, pipeline, run, tmp_path):
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "interrupted"
     result = run(pipeline(["stages_at_fault:Slow"]))
     assert 3 <= result.skipped < 30 and result.executed == 30 - result.skipped
+
+
+def test_a_rerun_with_nothing_to_do_starts_no_ray(corpus, pipeline, run, tmp_path):
+    fill(corpus, files=2)
+    run(pipeline(STAGES))
+    executor = OnRay(str(tmp_path / "out"), workers=2)
+    assert run(pipeline(STAGES), executor).executed == 0
+    assert executor._ray is None
+
+
+LOST_NODE = """
+import sys, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from curation.config import load_pipeline
+from curation.executor import OnRay
+from curation.plan import make_plan
+from curation.run import Run
+from curation.storage import Storage
+
+config, out = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100_000_000})
+nodes = [cluster.add_node(num_cpus=1, object_store_memory=100_000_000) for _ in range(2)]
+cluster.wait_for_nodes()
+
+def lose():
+    while len(list(Path(out).glob("work/manifests/map0/*.json"))) < 4:
+        time.sleep(0.05)
+    cluster.remove_node(nodes[0], allow_graceful=False)
+    print("LOST", flush=True)
+
+threading.Thread(target=lose, daemon=True).start()
+plan = make_plan(load_pipeline("test", config, output=out))
+result = Run(plan, OnRay(out, address=cluster.address), Storage(out)).execute()
+print("DONE", result.info["status"], flush=True)
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost(corpus, pipeline, run, tmp_path):
+    fill(corpus, files=16, lines=50)
+    stages = ["stages_at_fault:Slow", *STAGES]
+    run(pipeline(stages))
+    done = subprocess.run(
+        [sys.executable, "-c", LOST_NODE, str(tmp_path / "pipelines.yaml"), str(tmp_path / "cluster")],
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert "LOST" in done.stdout and "DONE complete" in done.stdout, done.stdout + done.stderr
+    assert folder_bytes(tmp_path / "cluster") == folder_bytes(tmp_path / "out")
