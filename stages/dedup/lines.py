@@ -6,8 +6,8 @@ language. What travels is one row of 32 bytes per distinct line of a document; t
 `repeated_lines.py`.
 
 Trade-off: all rows of a host meet in one task, which is what makes shares exact and the shuffle a single one. A host
-with 10 million pages of 40 lines is 13 GB in that task. Documents without a host, of which a whole corpus may consist,
-are not held together so: their lines spread over all partitions, and the number of documents is told to each.
+with 10 million pages of 60 lines is 19 GB of rows in that task. Documents without a host, of which a whole corpus may
+consist, are not held together so: their lines spread over all partitions, and each is told the number of documents.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
     ("}", "1.2.3"), lines longer than `max_line_characters`. Items of lists and rows of tables are lines like any. A
     line inside the text goes only together with others (`min_run`), so that headings which a manual has on every page
     ("Parameters", "See also") stay over their sections; beside the first or last of the document's own lines
-    (`margin`), at its beginning and at its end it goes alone. Where lines go, one gap between
-    paragraphs stays; all other bytes of the text are as before, and a text without repeated lines is not touched.
+    (`margin`), at its beginning and at its end it goes alone. Where lines go, one gap between paragraphs stays; all
+    other bytes of the text are as before, and a text without repeated lines is not touched.
 
     Put it after deduplication. To this stage the copies of a page are pages that repeat each other, and all of them
     would lose what they share.
@@ -51,8 +51,8 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
     `characters_removed`, and a histogram `removed_share`. `hosts`: hosts, or sources, with enough documents to be
     looked at; `repeated_lines`: distinct lines of theirs that are repeated.
 
-    Source: CCNet (Wenzek et al. 2020, section 3.1) removes paragraphs seen before in a shard of the crawl, after such
-    a normalisation. Counting per host, with a share, spares what different sites have in common.
+    Source: CCNet (Wenzek et al. 2020, arXiv 1911.00359, deduplication) removes paragraphs seen before in a shard of
+    the crawl, after such a normalisation. Counting per host, with a share, spares what different sites have in common.
     """
 
     scope: Literal["host", "corpus"] = Field("host", description="which documents are counted together")
@@ -107,8 +107,11 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
             return scopes, np.ones(docs.num_rows, bool)
         urls = canonical_urls(docs["url"], Parameters.of(()))
         _, offsets, data = urls.buffers()
-        starts = np.frombuffer(offsets, np.int64)[: docs.num_rows + 1]
-        host_hashes(np.frombuffer(data or b"", np.uint8), starts, scopes)
+        ends = np.frombuffer(offsets or bytes(8), np.int64)[: docs.num_rows + 1]
+        address = np.frombuffer(data or b"", np.uint8)
+        for view in (address, ends):
+            view.setflags(write=False)  # as below
+        host_hashes(address, ends, scopes)
         spread = scopes == 0
         if spread.any():
             sources = pc.fill_null(docs["source"].combine_chunks(), "").dictionary_encode()
@@ -121,9 +124,9 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
     def lines(self, text: pa.ChunkedArray | pa.Array, scopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Hashes of the distinct lines of each text (uint64, one after another), and where each text's begin."""
         from stages.dedup.repeated_lines import count_newlines, distinct_lines
-        from stages.dedup.words import fold_table, text_buffers
+        from stages.dedup.words import fold_table
 
-        data, offsets = text_buffers(text)
+        data, offsets = _read_only(text)
         most = count_newlines(data, offsets[0], offsets[-1]) + len(offsets)
         hashes, starts = np.empty(most, np.uint64), np.zeros(len(offsets), np.int64)
         distinct_lines(data, offsets, scopes, fold_table(), self.max_line_characters, hashes, starts)
@@ -135,9 +138,9 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
         """The texts without the lines `remove[starts[d] : starts[d + 1]]` (hashes, increasing), no text being null,
         and the number of lines taken out of each."""
         from stages.dedup.repeated_lines import remove_lines
-        from stages.dedup.words import fold_table, text_buffers
+        from stages.dedup.words import fold_table
 
-        data, offsets = text_buffers(text)
+        data, offsets = _read_only(text)
         out = np.empty(int(offsets[-1] - offsets[0]), np.uint8)
         ends, removed = np.zeros(len(offsets), np.int64), np.zeros(len(offsets) - 1, np.int64)
         remove_lines(
@@ -165,8 +168,7 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
             self.home(counted[~wide]),
             everywhere,
         ]
-        repeated = [np.arange(len(counted))[~wide], np.repeat(np.flatnonzero(wide), self.shuffle_partitions)]
-        told = np.concatenate(repeated)
+        told = np.concatenate([np.flatnonzero(~wide), np.repeat(np.flatnonzero(wide), self.shuffle_partitions)])
         nothing = np.zeros(len(told), np.int64)
         return pa.table(
             {
@@ -175,7 +177,7 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
                 "key_line": np.concatenate([lines.view(np.int64), nothing]),
                 "shard": np.full(len(of) + len(told), shard, np.int32),
                 "row": np.concatenate([row + of, nothing]),
-                "documents": np.concatenate([np.zeros(len(of), np.int64), documents[told]]),
+                "documents": np.concatenate([np.zeros(len(of), np.int32), documents[told].astype(np.int32)]),
             }
         )
 
@@ -236,3 +238,13 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
         left[some] = rest
         detail = pc.binary_join_element_wise("characters_left", pa.array(left, mask=~gone).cast(pa.string()), "=")
         return Outcome(docs, dropped=reasons(docs, only_repeated_lines=gone), detail=detail)
+
+
+def _read_only(text: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes and offsets of a column, read-only: numba compiles once more for buffers that happen to be writable."""
+    from stages.dedup.words import text_buffers
+
+    data, offsets = text_buffers(text)
+    data.setflags(write=False)
+    offsets.setflags(write=False)
+    return data, offsets
