@@ -1,0 +1,177 @@
+"""Makes the code blocks of a page what they show: lines, with their indentation, and nothing else.
+
+Highlighters write a block of code as preformatted text, as a table of line numbers beside code, as an element per line
+without line breaks, with `<br>`, or with buttons to copy it. An extractor that takes `<pre>` at its word then runs
+lines together or numbers them. Here each of these becomes a plain `<pre>` of lines, in the page's source, before it is
+parsed; a `<pre>` that is plain already stays as it is. Known by their marks: Pygments and Sphinx (`linenos`, `lineno`),
+Chroma and Hugo (`lntd`, `lnt`), Rouge and Jekyll (`rouge-gutter`), highlight.js (`hljs-ln`), Prism
+(`line-numbers-rows`), Crayon (`crayon-nums`), SyntaxHighlighter (`gutter`), GitHub (`blob-num`), CodeMirror.
+
+The trade-off: patterns over the source instead of a tree, for the reason given in `formulas`. They see no more than one
+block at a time, and what a style sheet alone numbers or breaks is not seen.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Characters of source that one block may take.
+MAX_LENGTH = 300_000
+
+_PRE = re.compile(r"<pre\b[^>]{0,3000}>", re.IGNORECASE)
+_PRE_END = re.compile(r"</pre\s*>", re.IGNORECASE)
+_HINT = re.compile(r"<(?:br|div|li|p|tr|td|button|style)\b|num|lnt|lineno|gutter", re.IGNORECASE)
+_NUMBER_WORDS = (
+    r"(?:linenos?|lnt|ln|ln-num|lineno[-\w]*|linenumbers?|line-?num(?:ber)?s?(?:-rows)?|gutter|rouge-gutter|code-gutter"
+    r"|gl|hljs-ln-n|hljs-ln-numbers|blob-num|crayon-nums?(?:-content)?|react-syntax-highlighter-line-number"
+    r"|cm-gutters?|CodeMirror-linenumber|js-line-number)"
+)
+_CLASS = rf"\bclass\s*=\s*[\"']?(?:[^\"'>]{{0,300}}\s)?{_NUMBER_WORDS}(?=[\s\"'>])"
+_NUMBERS = re.compile(
+    rf"<(span|a|i|b|div|td|pre)\b[^>]{{0,500}}?(?:{_CLASS}|\bdata-line-number\b)[^>]{{0,500}}>"
+    r"(?:[\s\d:|]|&nbsp;|<[^>]{0,300}>(?=[\s\d<]))*?</\1\s*>",
+    re.IGNORECASE,
+)
+_GUTTER_CELL = re.compile(
+    rf"<td\b[^>]{{0,500}}?{_CLASS}[^>]{{0,500}}>(?:[\s\d|]|&nbsp;|<(?!/td)[^>]{{0,500}}>)*+</td\s*>"
+    r"|<td\b[^>]{0,500}>\s*(?:<div\b[^>]{0,300}>\s*)?<pre\b[^>]{0,500}>(?:[\s\d]|<(?!/pre)[^>]{0,300}>)*+</pre\s*>"
+    r"\s*(?:</div>\s*)?</td\s*>",
+    re.IGNORECASE,
+)
+_FIGURE = re.compile(r"<figure\b[^>]{0,1000}>(?=\s*(?:<div\b[^>]{0,500}>\s*){0,4}<(?:pre|table)\b)")
+_CODE_TABLE = re.compile(
+    r"<table\b[^>]{0,500}?\bclass\s*=\s*[\"'][^\"'>]{0,300}?\b(?:hljs-ln|js-file-line-container|crayon-table)\b"
+    r"[^>]{0,500}>",
+    re.IGNORECASE,
+)
+_ROW = re.compile(r"<tr\b[^>]{0,500}>(.*?)(?:</tr\s*>|(?=<tr\b)|$)", re.IGNORECASE | re.DOTALL)
+_BUTTON = re.compile(r"<(button|style|svg|select)\b[^>]{0,9000}>.{0,20000}?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_BREAK = re.compile(r"<br\b[^>]{0,200}>", re.IGNORECASE)
+_BLOCK = r"(?:div|p|li|tr|ol|ul|table|tbody)"
+_BLOCK_END = re.compile(rf"(?:</{_BLOCK}\s*>[ \t\r]*\n?)+", re.IGNORECASE)
+_BLOCK_START = re.compile(rf"<{_BLOCK}\b[^>]{{0,3000}}>(?:\s*<{_BLOCK}\b[^>]{{0,3000}}>)*", re.IGNORECASE)
+_BREAK_AT_END = re.compile(rf"<br\b[^>]{{0,200}}>(?=\s*</{_BLOCK}\s*>)", re.IGNORECASE)
+_CELL = re.compile(
+    rf"<td\b[^>]{{0,500}}?{_CLASS}[^>]{{0,500}}>(?:[\s\d|]|&nbsp;|<(?!/td)[^>]{{0,500}}>)*+</td\s*>"
+    r"|<td\b[^>]{0,500}>\s*(?:<div\b[^>]{0,300}>\s*)?<pre\b[^>]{0,500}>(?:[\s\d]|<(?!/pre)[^>]{0,300}>)*+</pre\s*>"
+    r"\s*(?:</div>\s*)?</td\s*>",
+    re.IGNORECASE,
+)
+_FIGURE = re.compile(r"<figure\b[^>]{0,1000}>(?=\s*(?:<div\b[^>]{0,500}>\s*){0,4}<(?:pre|table)\b)")
+_CODE_TABLE = re.compile(
+    r"<table\b[^>]{0,500}?\bclass\s*=\s*[\"'][^\"'>]{0,300}?\b(?:hljs-ln|js-file-line-container|crayon-table)\b"
+    r"[^>]{0,500}>",
+    re.IGNORECASE,
+)
+_ROW = re.compile(r"<tr\b[^>]{0,500}>(.*?)(?:</tr\s*>|(?=<tr\b)|$)", re.IGNORECASE | re.DOTALL)
+_BUTTON = re.compile(r"<(button|style|svg|select)\b[^>]{0,9000}>.{0,20000}?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_BREAK = re.compile(r"<br\b[^>]{0,200}>", re.IGNORECASE)
+_BLOCK = r"(?:div|p|li|tr|ol|ul|table|tbody)"
+_BLOCK_END = re.compile(rf"(?:</{_BLOCK}\s*>[ \t\r]*\n?)+", re.IGNORECASE)
+_BLOCK_START = re.compile(rf"[ \t]*(?:<{_BLOCK}\b[^>]{{0,3000}}>[ \t]*)+(?:\r?\n[ \t]*(?=<{_BLOCK}\b))?", re.IGNORECASE)
+_CELL = re.compile(r"</?t[dh]\b[^>]{0,1000}>\s*", re.IGNORECASE)
+_LEADING = re.compile(r"((?:^|\n|>)[ \t]*<(span|a)\b[^>]{0,500}>)[ \t]*(\d{1,5})[ \t]*(</\2\s*>)", re.IGNORECASE)
+_LINE_ELEMENT = re.compile(
+    r"(</span>)(?=<span\b[^>]{0,300}?\b(?:data-line\b|class\s*=\s*[\"'](?:code-)?line[\s\"']))", re.IGNORECASE
+)
+_CODE_BLOCK = re.compile(
+    r"<(div|code)\b(?=[^>]{0,500}?\bclass\s*=\s*[\"'](?:[^\"'>]{0,300}\s)?(?:code-block|block)[\s\"'])[^>]{0,1000}>"
+    r"((?:[^<]|</?(?:span|a|b|i|em)\b[^>]{0,500}>){1,50000}+)</\1\s*>",
+    re.IGNORECASE,
+)
+
+
+def write_code(page: str) -> str:
+    """A page's source with its blocks of code as plain lines."""
+    if "code-block" in page or '<code class="' in page:
+        page = _CODE_BLOCK.sub(_as_preformatted, page)
+    if "<figure" in page:
+        page = _figures(page)
+    tables = "hljs-ln" in page or "js-file-line-container" in page or "crayon-table" in page
+    blocks = "<pre" in page
+    if not blocks and not tables:
+        return page
+    if blocks and "<td" in page:
+        page = _GUTTER_CELL.sub(_without_numbers, page)
+    if tables:
+        page = _tables(page)
+    out: list[str] = []
+    at = 0
+    for tag in _PRE.finditer(page):
+        if tag.start() < at:
+            continue
+        end = _PRE_END.search(page, tag.end(), tag.end() + MAX_LENGTH)
+        if end is None:
+            break
+        inner = page[tag.end() : end.start()]
+        if _HINT.search(inner) or "data-line" in inner:
+            out += [page[at : tag.end()], _lines(inner)]
+            at = end.start()
+    return "".join([*out, page[at:]]) if out else page
+
+
+def _as_preformatted(block: re.Match[str]) -> str:
+    """A block that a style sheet shows as preformatted, if it has lines or is code."""
+    if "\n" not in block[2].strip() and block[1] == "div":
+        return block[0]
+    text = block[2].strip()
+    return f"<pre>{block[2].strip(chr(10)) if chr(10) in text or not text else text}</pre>"
+
+
+def _figures(page: str) -> str:
+    """Figures of code and tables as ordinary blocks; resiliparse leaves out what is in a figure."""
+    out: list[str] = []
+    at = 0
+    for tag in _FIGURE.finditer(page):
+        end = page.find("</figure>", tag.end(), tag.end() + MAX_LENGTH)
+        if tag.start() >= at and end >= 0:
+            out += [page[at : tag.start()], "<div>", page[tag.end() : end], "</div>"]
+            at = end + len("</figure>")
+    return "".join([*out, page[at:]])
+
+
+def _without_numbers(cell: re.Match[str]) -> str:
+    """Nothing, if a cell holds line numbers; a table of numbers stays."""
+    words = re.sub(r"<[^>]*>", " ", cell[0]).replace("&nbsp;", " ").split()
+    known = re.search(_CLASS, cell[0], re.IGNORECASE) is not None
+    counts = [int(word) for word in words if word.isdigit()]
+    rising = len(counts) > 0 and counts == list(range(counts[0], counts[0] + len(counts)))
+    return "" if known or (rising and "<pre" in cell[0]) else cell[0]
+
+
+def _tables(page: str) -> str:
+    """Tables with a row for every line of code as preformatted text, unless they are in such text already."""
+    out: list[str] = []
+    at = 0
+    for tag in _CODE_TABLE.finditer(page):
+        end = page.find("</table>", tag.end(), tag.end() + MAX_LENGTH)
+        if tag.start() < at or end < 0 or page.rfind("<pre", at, tag.start()) > page.rfind("</pre", at, tag.start()):
+            continue
+        body = page[tag.end() : end]
+        if "<pre" in body:
+            continue
+        lines = [_CELL.sub("", row[1]).strip("\r\n") for row in _ROW.finditer(_NUMBERS.sub("", body))]
+        out += [page[at : tag.start()], "<pre>", "\n".join(line or " " for line in lines), "</pre>"]
+        at = end + len("</table>")
+    return "".join([*out, page[at:]])
+
+
+def _lines(inner: str) -> str:
+    """What a `<pre>` holds, with line breaks for the elements that stand for lines, without numbers and buttons."""
+    inner = _NUMBERS.sub("", _BUTTON.sub("", inner))
+    numbers = [int(found[3]) for found in _LEADING.finditer(inner)]
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+        inner = _LEADING.sub(r"\1\4", inner)
+    inner = _BREAK.sub("\n", _BREAK_AT_END.sub("", inner))
+    if "\n" not in inner.strip():
+        inner = _LINE_ELEMENT.sub(r"\1\n", inner)
+    if re.search(rf"<{_BLOCK}\b", inner, re.IGNORECASE):
+        inner = _BLOCK_END.sub("\n", _CELL.sub("", inner))
+        out: list[str] = []
+        for i, part in enumerate(_BLOCK_START.split(inner)):
+            if i and out and not out[-1].endswith("\n"):
+                out.append("\n")
+            if part:
+                out.append(part)
+        inner = "".join(out)
+    return inner

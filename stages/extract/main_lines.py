@@ -1,0 +1,373 @@
+"""Tells the main text of a page from its surroundings, line by line, by a small model trained on human gold text.
+
+resiliparse's rule for main content looks at tags and class names, and so fails whole: on 4 % of pages it throws nearly
+everything away, on others it keeps the lists of links around an article. This model looks at every line of the visible
+text: its length, links, punctuation, kind and place, the same of its neighbours, what the page is like, and whether
+resiliparse's rule would keep it. Lines are read from resiliparse's reduced HTML of the whole page (`minimal_html`),
+which also tells headings, items, tables and code apart, so that text or Markdown can be written from it.
+
+The model is a set of boosted regression trees (Friedman 2001) made by `train_main_lines`; features speak of characters
+and places, never of words, so that they mean the same in every language.
+
+The trade-off: a second rendering of the page and the trees cost 2 ms a page, and a line is kept or left out as a whole.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import lzma
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+MODEL = Path(__file__).with_name("main_lines.json.xz")
+
+# What a line is.
+TEXT, PARAGRAPH, ITEM, IN_LIST, CODE, TABLE, H1 = range(7)  # H1 + 1 is a second-level heading, and so on
+
+# Columns of the lines' own features. MAIN is how much of the line resiliparse's rule keeps, 0 to 1.
+(
+    _KIND,
+    CHARS,
+    _WORDS,
+    _LINKED,
+    _LINKS,
+    _PUNCTUATION,
+    _ENDS,
+    _DIGITS,
+    _UPPER,
+    MAIN,
+    _REPEATED,
+    _PLACE,
+    _PLACE_LINES,
+    _NESTED,
+    _PER_WORD,
+    _WORD_LENGTH,
+) = range(16)
+_OWN = 16
+_NEIGHBOURS = (1, -1, 2, -2)
+_SHARED = (_KIND, CHARS, _LINKED, _PUNCTUATION, MAIN)
+_WINDOWS = (3, 8, 20)
+FEATURES = _OWN + len(_NEIGHBOURS) * len(_SHARED) + 5 * len(_WINDOWS) + 6 + 8
+
+
+class Lines(NamedTuple):
+    """The lines of a page's reduced HTML that show something."""
+
+    start: np.ndarray  # int64, bytes
+    end: np.ndarray  # int64, bytes
+    kind: np.ndarray  # int64, TEXT to H1 + 5
+    features: np.ndarray  # float32, (lines, FEATURES)
+    main_chars: int  # characters of resiliparse's main text
+
+
+@njit(nogil=True, cache=True)
+def _tag(page: np.ndarray, at: int) -> tuple[int, int, bool]:
+    """Where the tag at `at` ends, its name as a number of up to four letters, and whether it closes; (at, 0, _) if
+    it is none."""
+    i = at + 1
+    closing = i < len(page) and page[i] == 47
+    i += closing
+    name = 0
+    while i < len(page) and (97 <= page[i] <= 122 or 48 <= page[i] <= 57):
+        name = (name << 8 | page[i]) & 0xFFFFFFFF
+        i += 1
+    if name == 0:
+        return at, 0, closing
+    quote = False
+    while i < len(page) and (quote or page[i] != 62):
+        quote ^= page[i] == 34
+        i += 1
+    return min(i + 1, len(page)), name, closing
+
+
+@njit(nogil=True, cache=True)
+def _mix(digest: int, byte: int) -> int:
+    return ((digest ^ byte) * 1099511628211) & 0x7FFFFFFFFFFFFFFF
+
+
+@njit(nogil=True, cache=True)
+def _in_digest(byte: int) -> bool:
+    """Letters, digits and everything outside of ASCII; punctuation is written differently in the two renderings."""
+    return byte >= 128 or 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122
+
+
+@njit(nogil=True, cache=True)
+def _entity(page: np.ndarray, at: int) -> int:
+    """Length of the character reference at `at`, 1 if there is none. Only what the rendering escapes."""
+    for i in range(at + 1, min(at + 7, len(page))):
+        if page[i] == 59:
+            return i - at + 1
+        if not 97 <= page[i] <= 122:
+            return 1
+    return 1
+
+
+@njit(nogil=True, cache=True)
+def _read(
+    page: np.ndarray, own: np.ndarray, spans: np.ndarray, hashes: np.ndarray, pairs: np.ndarray, ends_of: np.ndarray
+) -> int:
+    """Own features, bytes, hashes and hashed word pairs of the lines of a page in reduced HTML; how many there are."""
+    n, i, length = 0, 0, len(page)
+    nested, in_code, in_link, waiting, n_pairs = 0, False, False, -1, 0
+    while i < length:
+        begin, kind, tab, linked, links = i, -1, False, 0, 0
+        chars = words = punctuation = digits = upper = 0
+        in_word, ends = False, False
+        digest, word, word_before = 1469598103934665603, 0, 0
+        code = in_code
+        while i < length and page[i] != 10:
+            byte = page[i]
+            if byte == 60:
+                end, name, closing = _tag(page, i)
+                if name:
+                    if name == 0x61:  # a
+                        in_link = not closing
+                        links += in_link
+                    elif name in (0x756C, 0x6F6C):  # ul, ol
+                        nested += -1 if closing else 1
+                    elif name == 0x707265:  # pre
+                        in_code = not closing
+                        code = True
+                    elif not closing and name == 0x70:
+                        kind = PARAGRAPH if kind < 0 else kind
+                    elif name == 0x6C69:
+                        kind = kind if closing else ITEM
+                    elif 0x6831 <= name <= 0x6836:
+                        kind = kind if closing else H1 + name - 0x6831
+                    i = end
+                    continue
+            step = 1
+            if byte == 38:
+                step = _entity(page, i)
+            if byte in (32, 9, 13) or (byte == 0xC2 and i + 1 < length and page[i + 1] == 0xA0):
+                tab |= byte == 9 and chars > 0
+                if in_word:
+                    if word_before and word:
+                        pairs[n_pairs] = _mix(word, word_before)
+                        n_pairs += 1
+                    word_before, word, in_word = word, 0, False
+                i += 2 if byte == 0xC2 else 1
+                continue
+            if byte & 0xC0 != 0x80:  # the first byte of a character
+                chars += 1
+                linked += in_link
+                words += not in_word
+                in_word = True
+                wide = byte == 0xE3 and i + 2 < length and page[i + 1] == 0x80 and page[i + 2] in (0x81, 0x82)
+                if byte == 0xEF and i + 2 < length and page[i + 1] == 0xBC:
+                    wide = page[i + 2] in (0x81, 0x8C, 0x9A, 0x9B, 0x9F)
+                full = byte in (46, 33, 63) or wide
+                punctuation += full or byte in (44, 58, 59)
+                ends = full or byte in (34, 58) or (byte == 0xE2 and i + 2 < length and page[i + 2] in (0x9D, 0xA6))
+                digits += 48 <= byte <= 57
+                upper += 65 <= byte <= 90
+            if step == 1 and _in_digest(byte):
+                digest, word = _mix(digest, byte), _mix(word, byte)
+            i += step
+        if in_word and word_before and word:
+            pairs[n_pairs] = _mix(word, word_before)
+            n_pairs += 1
+        if kind < 0:
+            kind = waiting
+        waiting = -1
+        if chars:
+            if code:
+                kind = CODE
+            elif kind < 0:
+                kind = TABLE if tab else IN_LIST if nested > 0 else TEXT
+            ends_of[n] = n_pairs
+            row = own[n]
+            row[_KIND], row[CHARS], row[_WORDS], row[_LINKS] = kind, chars, words, links
+            row[_LINKED] = linked / chars
+            row[_PUNCTUATION], row[_ENDS] = punctuation, ends
+            row[_DIGITS], row[_UPPER], row[_NESTED] = digits / chars, upper / chars, nested
+            row[_PER_WORD], row[_WORD_LENGTH] = punctuation / words, chars / words
+            spans[n, 0], spans[n, 1], hashes[n] = begin, i, digest
+            n += 1
+        elif not code:  # the block's text begins on the next line
+            waiting = kind
+        elif in_code and n:  # a blank line of code belongs to it; it is written with the line before
+            spans[n - 1, 1] = i
+        i += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _has(values: np.ndarray, value: int) -> bool:
+    at = np.searchsorted(values, value)
+    return bool(at < len(values) and values[at] == value)
+
+
+@njit(nogil=True, cache=True)
+def _count(
+    hashes: np.ndarray,
+    n: int,
+    main: np.ndarray,
+    pairs: np.ndarray,
+    ends_of: np.ndarray,
+    main_pairs: np.ndarray,
+    own: np.ndarray,
+) -> None:
+    """How much of each line resiliparse's rule keeps (lines may be cut differently), and how often it occurs."""
+    begin = 0
+    for k in range(n):
+        same = 0
+        for j in range(begin, ends_of[k]):
+            same += _has(main_pairs, pairs[j])
+        own[k, MAIN] = 1 if _has(main, hashes[k]) else same / (ends_of[k] - begin) if ends_of[k] - begin > 3 else 0
+        begin = ends_of[k]
+    order = np.argsort(hashes[:n])
+    k = 0
+    while k < n:
+        j = k
+        while j < n and hashes[order[j]] == hashes[order[k]]:
+            j += 1
+        for m in range(k, j):
+            own[order[m], _REPEATED] = j - k
+        k = j
+
+
+@njit(nogil=True, cache=True)
+def _sums(values: np.ndarray) -> np.ndarray:
+    out = np.zeros(len(values) + 1, np.float64)
+    for k in range(len(values)):
+        out[k + 1] = out[k] + values[k]
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _context(own: np.ndarray, n: int) -> np.ndarray:
+    """Own features with those of the neighbours, of windows around the line, and of the page."""
+    out = np.zeros((n, FEATURES), np.float32)
+    if n == 0:
+        return out
+    chars = own[:n, CHARS].astype(np.float64)
+    words = chars * (1 - own[:n, _LINKED])
+    all_chars, all_words = chars.sum(), words.sum() + 1e-9
+    cs, ws = _sums(chars), _sums(words)
+    ms, ps = _sums(chars * own[:n, MAIN]), _sums(own[:n, _PUNCTUATION].astype(np.float64))
+    ls = _sums(np.minimum(chars, 2000.0))
+    long = (own[:n, _PUNCTUATION] >= 2) & (own[:n, _LINKED] < 0.3) & (chars > 60)
+    first_h1, first_main, last_main = -1, -1, -1
+    paragraphs = items = 0.0
+    for k in range(n):
+        if own[k, _KIND] == H1 and first_h1 < 0:
+            first_h1 = k
+        if own[k, MAIN] > 0.5:
+            first_main = k if first_main < 0 else first_main
+            last_main = k
+        paragraphs += chars[k] * (own[k, _KIND] == PARAGRAPH)
+        items += own[k, _KIND] == ITEM
+    long_before, long_after = -1000, np.full(n, 999)
+    nearest = -1
+    for k in range(n - 1, -1, -1):
+        if long[k]:
+            nearest = k
+        long_after[k] = nearest - k if nearest >= 0 else 999
+    page = (
+        ms[n] / all_chars,
+        all_chars,
+        paragraphs / all_chars,
+        items / n,
+        float(n),
+        all_words / all_chars,
+        long.mean(),
+        (chars * long).sum() / all_chars,
+    )
+    for k in range(n):
+        row = out[k]
+        for c in range(_OWN):
+            row[c] = own[k, c]
+        row[_PLACE], row[_PLACE_LINES] = cs[k] / all_chars, k / n
+        c = _OWN
+        for d in _NEIGHBOURS:
+            for column in _SHARED:
+                row[c] = own[k - d, column] if 0 <= k - d < n else -1
+                c += 1
+        for size in _WINDOWS:
+            a, b = max(k - size, 0), min(k + size + 1, n)
+            total = cs[b] - cs[a] + 1e-9
+            row[c], row[c + 1] = ws[b] - ws[a], (ws[b] - ws[a]) / total
+            row[c + 2], row[c + 3] = (ms[b] - ms[a]) / total, (ps[b] - ps[a]) / total
+            row[c + 4] = (ls[b] - ls[a]) / (2 * size + 1)
+            c += 5
+        row[c] = ws[k + 1] / all_words
+        row[c + 1] = min(k - long_before, 999)
+        row[c + 2] = long_after[k]
+        row[c + 3] = k - first_h1 if first_h1 >= 0 else -999
+        row[c + 4] = k - first_main if first_main >= 0 else -999
+        row[c + 5] = last_main - k if first_main >= 0 else -999
+        c += 6
+        for value in page:
+            row[c] = value
+            c += 1
+        if long[k]:
+            long_before = k
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _score(
+    rows: np.ndarray, roots: np.ndarray, feature: np.ndarray, limit: np.ndarray, left: np.ndarray, value: np.ndarray
+) -> np.ndarray:
+    """Sum of the trees' values. A node's right child follows its left one; a leaf's feature is -1."""
+    out = np.zeros(len(rows), np.float64)
+    for k in range(len(rows)):
+        for root in roots:
+            node = root
+            while feature[node] >= 0:
+                node = left[node] + (rows[k, feature[node]] > limit[node])
+            out[k] += value[node]
+    return out
+
+
+def read_lines(page: bytes, main: bytes) -> Lines:
+    """The lines of a page in reduced HTML and what the model looks at; `main` is resiliparse's main text, plain."""
+    own, spans, hashes, pairs, ends_of = _read_all(page)
+    main_own, _, main_hashes, main_pairs, _ = _read_all(html.escape(main.decode("utf-8", "replace"), False).encode())
+    n = len(own)
+    _count(hashes, n, np.sort(main_hashes), pairs, ends_of, np.sort(main_pairs), own)
+    return Lines(
+        spans[:, 0], spans[:, 1], own[:, _KIND].astype(np.int64), _context(own, n), int(main_own[:, CHARS].sum())
+    )
+
+
+def _read_all(page: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    most = page.count(b"\n") + 1
+    own, spans, hashes = np.zeros((most, _OWN), np.float32), np.zeros((most, 2), np.int64), np.zeros(most, np.int64)
+    pairs, ends_of = np.zeros(len(page) // 2 + 1, np.int64), np.zeros(most, np.int64)
+    n = _read(np.frombuffer(page, np.uint8), own, spans, hashes, pairs, ends_of)
+    return own[:n], spans[:n], hashes[:n], pairs[: ends_of[n - 1] if n else 0], ends_of[:n]
+
+
+@cache
+def _model() -> tuple[np.ndarray, ...]:
+    with lzma.open(MODEL, "rt", encoding="ascii") as file:
+        model = json.load(file)
+    types = {"roots": np.int32, "feature": np.int16, "limit": np.float32, "left": np.int32, "value": np.float32}
+    return tuple(np.array(model[name], dtype) for name, dtype in types.items())
+
+
+def probabilities(lines: Lines) -> np.ndarray:
+    """For each line the probability that it is main text, 0 to 1."""
+    return 1 / (1 + np.exp(-_score(lines.features, *_model())))
+
+
+def choose(probability: np.ndarray, chars: np.ndarray) -> tuple[np.ndarray, float]:
+    """The lines with which the expected F1 by characters is highest, as a boolean array, and that F1, 0 to 1.
+
+    Where every line is doubtful, as in listings, this keeps lines of lower probability than where some are certain:
+    against a fixed limit it adds .004 to the F1. The rule takes as F1 the ratio of expectations (Ye et al. 2012).
+    """
+    if not len(probability):
+        return np.zeros(0, bool), 0.0
+    order = np.argsort(-probability, kind="stable")
+    gained = np.cumsum((probability * chars)[order])
+    f1 = 2 * gained / (np.cumsum(chars[order]) + gained[-1])
+    best = int(f1.argmax())
+    return probability >= probability[order[best]], float(f1[best])
