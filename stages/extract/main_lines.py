@@ -9,7 +9,10 @@ which also tells headings, items, tables and code apart, so that text or Markdow
 The model is a set of boosted regression trees (Friedman 2001) made by `train_main_lines`; features speak of characters
 and places, never of words, so that they mean the same in every language.
 
-The trade-off: a second rendering of the page and the trees cost 2 ms a page, and a line is kept or left out as a whole.
+The trade-off: a second rendering of the page and the trees cost half of what resiliparse's own extraction does, and a
+line is kept or left out as a whole. On the pages it was trained on its F1 is .05 higher than on others of the same
+sets (.880 with the fallback of `html`); on a set of which it saw no page it is no better than resiliparse with the
+fallback (.859 both, each set left out in turn). More kinds of pages would help more than a larger model.
 """
 
 from __future__ import annotations
@@ -362,7 +365,8 @@ def choose(probability: np.ndarray, chars: np.ndarray) -> tuple[np.ndarray, floa
     """The lines with which the expected F1 by characters is highest, as a boolean array, and that F1, 0 to 1.
 
     Where every line is doubtful, as in listings, this keeps lines of lower probability than where some are certain:
-    against a fixed limit it adds .004 to the F1. The rule takes as F1 the ratio of expectations (Ye et al. 2012).
+    against the best fixed limit it adds .003 to the F1. It takes for the expected F1 the ratio of expectations (Ye et
+    al. 2012).
     """
     if not len(probability):
         return np.zeros(0, bool), 0.0
