@@ -11,8 +11,9 @@ trafilatura the pages of which the model itself expects little.
 
 The trade-off, on 401 pages of 150 kB with human gold text (mean token F1, recall, share of pages that trafilatura sees
 as well): resiliparse alone .829, .914; with the fallback .859, .951, 9 %; `lines` .880, .934, 7 %, on pages its model
-was not trained on (.859 if the model saw no page of the same data set); trafilatura alone .871, .900. Timed in one run, trafilatura takes 4.4 times as long as the stage
-with the fallback, and 15 times as long as resiliparse alone; `lines` costs what the fallback costs.
+was not trained on, and .859 if it saw no page of the same data set; trafilatura alone .871, .900. Timed in one run,
+trafilatura takes 4.4 times as long as the stage with the fallback, and 15 times as long as resiliparse alone; `lines`
+costs about what the fallback costs.
 
 An HTML parser is where hostile pages strike. Those whose size, nesting or attributes would hold the parser for long
 are told by a scan of the bytes (`html_depth`) and dropped before it sees them; a page that still takes too long is
