@@ -3,10 +3,14 @@
 Each command is thin: it turns options into calls of the modules beside it and errors into one line and an exit code
 (2: usage or config, 1: a run that failed, 130: interrupted). Ray and the stages' libraries are imported only by what
 runs them, so that a config error shows in under two seconds.
+
+Stages and models may have commands of their own (`curation dedup query`). The engine does not know them: it holds the
+name of each group and of the module with its typer app, which is imported when the group is called.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -17,10 +21,46 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from curation.errors import ConfigError, CurationError
 
+#: Command groups of other packages: name -> (module whose typer `app` it is, the line that help shows).
+GROUPS: dict[str, tuple[str, str]] = {}
+
+
+class Elsewhere(TyperGroup):
+    """A command group whose module is imported when one of its commands is asked for; until then it is a name."""
+
+    def __init__(self, name: str, module: str, summary: str):
+        super().__init__(name=name, help=summary, no_args_is_help=True)
+        self._module = module
+
+    def _group(self) -> TyperGroup:
+        try:
+            return typer.main.get_group(importlib.import_module(self._module).app)
+        except ImportError as error:
+            raise ConfigError(f"the commands of '{self.name}' cannot be loaded from {self._module}: {error}") from error
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return self._group().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return self._group().get_command(ctx, cmd_name)
+
+
+class WithGroups(TyperGroup):
+    """The commands of this module, then those of `GROUPS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return Elsewhere(cmd_name, *GROUPS[cmd_name]) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
+
+
 app = typer.Typer(
+    cls=WithGroups,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
