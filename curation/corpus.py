@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from curation.errors import CorruptFile
 from curation.stage import Output
 from curation.storage import PENDING, Storage
 
 #: Version of the files this engine writes; part of every fingerprint.
-FORMAT = 1
+FORMAT = 2
 #: Bytes of variable-length data after which a row group ends. 8 MiB keeps a writer below 50 MB of memory.
 GROUP_BYTES = 8 << 20
 
@@ -220,6 +221,21 @@ def commit(storage: Storage, manifest: Manifest, asides: Sequence[tuple[str | No
         finally:
             os.close(descriptor)
     storage.write_json(name, manifest.__dict__)
+
+
+def checked_file(storage: Storage, name: str, xxh128: str) -> pa.NativeFile:
+    """A file of an earlier task, to read. CorruptFile if its content is not what was committed.
+
+    Hashing takes a tenth of a millisecond a megabyte, a hundredth of what reading parquet takes.
+    """
+    try:
+        path = storage.path(name)
+        buffer = pa.memory_map(path).read_buffer() if storage.local else pa.py_buffer(storage.read(name))
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise CorruptFile(name) from error
+    if xxhash.xxh3_128_hexdigest(buffer) != xxh128:
+        raise CorruptFile(name)
+    return pa.BufferReader(buffer)
 
 
 def verify(storage: Storage, manifest: Manifest) -> list[str]:

@@ -19,3 +19,14 @@ class ConfigError(CurationError):
 
 class ContractError(CurationError):
     """A stage broke its contract (lost rows, changed ids, returned undeclared columns): the run must not go on."""
+
+
+class CorruptFile(CurationError):
+    """A file between two tasks no longer holds what was committed. The run makes it again and goes on."""
+
+    def __init__(self, name: str):
+        super().__init__(f"{name} does not hold what was written there: a disk or somebody changed it")
+        self.name = name
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.name,)

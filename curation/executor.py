@@ -12,13 +12,13 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from curation.corpus import Manifest
-from curation.errors import CurationError
+from curation.errors import CorruptFile, CurationError
 from curation.plan import Plan, Task
 from curation.task import close_runners, run_task
 
@@ -30,11 +30,13 @@ STORE_BYTES = 128 << 20
 
 @dataclass
 class Failure:
-    """A task that could not be done. `fatal`: no other task would fare better (disk full, broken stage)."""
+    """A task that could not be done. `fatal`: no other task would fare better (disk full, broken stage).
+    `corrupt`: the file of an earlier task because of which it failed."""
 
     task: str
     error: str
     fatal: bool = False
+    corrupt: str = ""
     trace: str = ""
 
 
@@ -42,6 +44,8 @@ def attempt(plan: Plan, task: Task, url: str, inline: bool = False) -> Manifest 
     """`run_task`, with the exception as a value."""
     try:
         return run_task(plan, task, url, inline)
+    except CorruptFile as error:
+        return Failure(task.name, str(error), corrupt=error.name)
     except CurationError as error:
         return Failure(task.name, str(error), fatal=True)
     except OSError as error:
@@ -56,7 +60,7 @@ class Inline:
     def __init__(self, url: str):
         self.url = url
 
-    def run(self, plan: Plan, tasks: Sequence[Task]) -> Iterator[Manifest | Failure]:
+    def run(self, plan: Plan, tasks: Sequence[Task]) -> Generator[Manifest | Failure, None, None]:
         """Run tasks, yielding each result when it is there."""
         for task in tasks:
             yield attempt(plan, task, self.url, inline=True)
@@ -114,7 +118,7 @@ class OnRay:
         self._ray = ray
         return ray
 
-    def run(self, plan: Plan, tasks: Sequence[Task]) -> Iterator[Manifest | Failure]:
+    def run(self, plan: Plan, tasks: Sequence[Task]) -> Generator[Manifest | Failure, None, None]:
         """Run tasks, yielding each result as it comes. At most two tasks a CPU are in flight."""
         if not tasks:
             return

@@ -27,6 +27,7 @@ from curation.config import Pipeline
 from curation.corpus import FORMAT, Manifest
 from curation.documents import CORE, is_transient
 from curation.errors import ConfigError
+from curation.exchange import SCHEMA
 from curation.inputs import find_inputs
 from curation.registry import library_versions, source_files
 from curation.stage import Barrier, Output, Split, Stage
@@ -60,13 +61,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard as input of a later task: its place in the plan, its file, and its rows."""
+    """One shard as input of a later task: its place in the plan, its file (with its xxh128), and its rows."""
 
     index: int
     name: str
     rows: int
     bytes: int
-    digest: str
+    xxh128: str
+    digest: str  # of all files of the task that made it
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,9 @@ class Plan:
         """The tasks of a later segment, from the manifests of the segment before it and of the last gather round."""
         segment = self.segments[index]
         shards = [
-            Shard(i, m.files["shard"]["name"], m.files["shard"]["rows"], m.files["shard"]["bytes"], m.digest)
+            Shard(i, shard["name"], shard["rows"], shard["bytes"], shard["xxh128"], m.digest)
             for i, m in enumerate(before)
+            for shard in [m.files["shard"]]
         ]
         limit = self.pipeline.settings.shard_mb << 20
         groups: list[list[Shard]] = []
@@ -158,8 +161,9 @@ class Plan:
             for m in verdicts:
                 mine = [part for part in m.partitions["exchange"] if group[0].index <= part[0] <= group[-1].index]
                 if mine or not sources:  # the first file also where it says nothing of these shards: for its schema
-                    sources.append((m.files["exchange"]["name"], m.partitions["exchange"]))
-                    about += [[part[0] - group[0].index, *part[1:]] for part in mine]
+                    schema = [part for part in m.partitions["exchange"] if part[0] == SCHEMA]
+                    sources.append((m.files["exchange"]["name"], schema + mine))
+                    about += [[part[0] - group[0].index, *part[1:3]] for part in mine]
             base = os.path.basename(before[group[0].index].task)
             tasks.append(
                 ShardTask(
@@ -183,20 +187,31 @@ class Plan:
         """
         segment = self.segments[index]
         rows: dict[int, int] = {}
-        contents: dict[int, list] = {}
-        for manifest in before:
-            for partition, count, content in manifest.partitions.get("exchange", []):
-                rows[partition] = rows.get(partition, 0) + count
-                contents.setdefault(partition, []).append(content)
+        places: dict[int, list[tuple[int, list]]] = {}  # partition -> manifests that have rows of it, and where
+        schemas: list[list] = []
+        for i, manifest in enumerate(before):
+            schemas.append([])
+            for entry in manifest.partitions.get("exchange", []):
+                if entry[0] == SCHEMA:
+                    schemas[-1].append(entry)
+                else:
+                    rows[entry[0]] = rows.get(entry[0], 0) + entry[1]
+                    places.setdefault(entry[0], []).append((i, entry))
         groups: list[list[int]] = []
         for partition in sorted(rows):
             if groups and sum(rows[p] for p in groups[-1]) + rows[partition] <= GATHER_ROWS:
                 groups[-1].append(partition)
             else:
                 groups.append([partition])
-        sources = tuple(
-            (m.files["exchange"]["name"], m.partitions["exchange"]) for m in before if "exchange" in m.files
-        )
+
+        def sources(group: list[int]) -> tuple[tuple[str, list], ...]:
+            """Files with rows of these partitions, in plan order, and where in them."""
+            mine: dict[int, list] = {}
+            for partition in group:
+                for i, entry in places[partition]:
+                    mine.setdefault(i, schemas[i].copy()).append(entry)
+            return tuple((before[i].files["exchange"]["name"], mine[i]) for i in sorted(mine))
+
         sidecars = tuple(m.files["sidecar"]["name"] if "sidecar" in m.files else None for m in shards)
         beside = [m.files["sidecar"]["xxh128"] for m in shards if "sidecar" in m.files]
         return [
@@ -204,9 +219,11 @@ class Plan:
                 name=f"gather{index}.{round}/{group[0]:05d}",
                 segment=index,
                 round=round,
-                fingerprint=digest(segment.key, round, [[p, contents[p]] for p in group], beside),
+                fingerprint=digest(
+                    segment.key, round, [[p, [entry[2] for _, entry in places[p]]] for p in group], beside
+                ),
                 partitions=tuple(group),
-                sources=sources,
+                sources=sources(group),
                 sidecars=sidecars,
                 rows=sum(rows[p] for p in group),
             )

@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from curation.account import Account
 from curation.corpus import Manifest, committed, manifest_name, sweep_pending
-from curation.errors import ConfigError, CurationError
+from curation.errors import ConfigError, CorruptFile, CurationError
 from curation.executor import Failure, Inline, OnRay
 from curation.lock import Lock
 from curation.plan import Plan, Segment, ShardTask, Task
@@ -89,7 +89,7 @@ class Run:
             sweep_pending(self.storage)
             self._old = self.storage.read_json("run.json") or {}
             try:
-                shards = self._segments()
+                shards = self._whole()
                 info = self._finish(shards, began)
             except KeyboardInterrupt:
                 self._save({"status": "interrupted", "error": "interrupted"}, began)
@@ -129,6 +129,21 @@ class Run:
             if not os.access(self.storage.root, os.W_OK):
                 raise ConfigError(f"output '{url}' cannot be written to")
 
+    def _whole(self) -> list[Manifest]:
+        """`_segments`; where a task finds a file of an earlier one corrupt, that one is run again, then the rest."""
+        mended: set[str] = set()
+        while True:
+            try:
+                return self._segments()
+            except CorruptFile as error:
+                if error.name in mended:
+                    raise CurationError(f"{error}, again after it was made anew: check the storage") from error
+                mended.add(error.name)
+                for manifest in self.manifests:
+                    if any(file["name"] == error.name for file in manifest.files.values()):
+                        self.storage.remove(manifest_name(manifest.task))
+                self.manifests, self.totals, self.skipped = [], {}, 0
+
     def _segments(self) -> list[Manifest]:
         """Every segment and gather round in order; the manifests of the last segment."""
         shards: list[Manifest] = []
@@ -159,22 +174,25 @@ class Run:
         missing = [task for task in tasks if task.name not in done]
         if missing and not self.executed:
             self.storage.write_json("run.json", self._describe("running"), indent=1)
-        for result in self.executor.run(self.plan, missing):
-            if isinstance(result, Failure):
-                failures.append(result)
-                self.watcher.failure(result)
-                if result.fatal:
-                    raise CurationError(f"task {result.task}: {result.error}")
-                continue
-            self.executed += 1
-            if not self.storage.exists(manifest_name(result.task)):
-                raise CurationError(
-                    f"task {result.task} was committed by a worker, but its manifest is not in {self.storage.url} as "
-                    "seen from here: the output must be on storage that all nodes share"
-                )
-            done[result.task] = result
-            self._count(result, fresh=True)
-            self._judge(JUDGED_AFTER)
+        with closing(self.executor.run(self.plan, missing)) as results:  # an error here ends the tasks in flight
+            for result in results:
+                if isinstance(result, Failure):
+                    failures.append(result)
+                    self.watcher.failure(result)
+                    if result.corrupt:
+                        raise CorruptFile(result.corrupt)
+                    if result.fatal:
+                        raise CurationError(f"task {result.task}: {result.error}")
+                    continue
+                self.executed += 1
+                if not self.storage.exists(manifest_name(result.task)):
+                    raise CurationError(
+                        f"task {result.task} was committed by a worker, but its manifest is not in {self.storage.url} "
+                        "as seen from here: the output must be on storage that all nodes share"
+                    )
+                done[result.task] = result
+                self._count(result, fresh=True)
+                self._judge(JUDGED_AFTER)
         if failures:
             detail = f"\n{failures[0].trace}" if failures[0].trace else ""
             raise CurationError(

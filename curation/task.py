@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from curation.account import Account
 from curation.chain import BatchResult, Chain
-from curation.corpus import Manifest, ShardWriter, commit
+from curation.corpus import Manifest, ShardWriter, checked_file, commit
 from curation.errors import CurationError
 from curation.exchange import NO_ROWS, ExchangeFiles, SidecarFiles, arrow_file, write_exchange, write_sidecar
 from curation.plan import GatherTask, Plan, ShardTask, Task
@@ -176,7 +176,7 @@ class _ShardRun:
             if "row" not in verdicts.column_names:
                 verdicts = pa.table({"row": pa.array([], pa.int64())})
             about, row = verdicts["row"].to_numpy(), 0
-            with self.storage.open(shard.name) as file:
+            with checked_file(self.storage, shard.name, shard.xxh128) as file:
                 for part in pq.ParquetFile(file).iter_batches(batch_size=settings.batch_rows):
                     docs = pa.table(part)
                     mine = verdicts.filter(pa.array((about >= row) & (about < row + docs.num_rows)))

@@ -3,11 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation import corpus as corpus_module
 from curation.corpus import Manifest, ShardWriter, commit, committed, manifest_name, verify
+from curation.errors import CorruptFile
 from curation.exchange import NO_ROWS, ExchangeFiles, SidecarFiles, write_exchange, write_sidecar
 from curation.stage import Output
 from curation.storage import Storage
@@ -106,8 +108,48 @@ def test_an_exchange_gives_back_every_row_in_order(tmp_path_factory, pairs, file
 
 def test_an_exchange_without_rows_and_a_sidecar(tmp_path):
     with open(tmp_path / "e.arrow", "wb") as file:
-        assert write_exchange(file, NO_ROWS) == []
+        assert [entry[:2] for entry in write_exchange(file, NO_ROWS)] == [[-1, 0]]
     with open(tmp_path / "s.arrow", "wb") as file:
         write_sidecar(file, [pa.table({"x": [0, 1, 2]}), pa.table({"x": [3, 4]})])
     sidecars = SidecarFiles(Storage(str(tmp_path)), ["s.arrow"])
     assert sidecars.rows(0, np.array([1, 4]))["x"].to_pylist() == [1, 4] and sidecars.shards() == 1
+
+
+def test_a_changed_byte_is_found_wherever_it_is(tmp_path):
+    storage = Storage(str(tmp_path))
+    rows = pa.table({"partition": pa.array([0, 1] * 300, pa.int32()), "id": [f"document {i}" for i in range(600)]})
+    exchange, sidecar = tmp_path / "e.arrow", tmp_path / "s.arrow"
+    with open(exchange, "wb") as file:
+        index = write_exchange(file, rows)
+    with open(sidecar, "wb") as file:
+        write_sidecar(file, [rows])
+
+    def read():
+        parts = ExchangeFiles(storage, [("e.arrow", index)])
+        return [parts.partition(i).to_pylist() for i in (0, 1)], SidecarFiles(storage, ["s.arrow"]).rows(
+            0, np.arange(600)
+        )
+
+    whole = read()
+    assert whole[1] == rows
+    changes = 0
+    for path, end in ((exchange, 8), (sidecar, 0)):  # the last 8 bytes of an exchange end the stream: nobody reads them
+        data = path.read_bytes()
+        for at in [*range(0, len(data) - end, 331), len(data) - end - 1]:
+            changed = bytearray(data)
+            changed[at] ^= 4
+            path.write_bytes(changed)
+            try:
+                assert read() == whole  # the 8 bytes that end the stream, in the middle of a sidecar
+            except CorruptFile as error:
+                changes += 1
+                assert error.name == path.name
+        path.write_bytes(data[: len(data) // 2])
+        with pytest.raises(CorruptFile, match=path.name):
+            read()
+        path.unlink()
+        with pytest.raises(CorruptFile, match=path.name):
+            read()
+        path.write_bytes(data)
+    assert changes > 50
+    assert read() == whole
