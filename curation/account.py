@@ -1,7 +1,7 @@
 """What one step did with the documents it was given, in numbers that must add up.
 
-Rows in = rows kept + rows dropped by reason + rows failed. The equation is checked for every batch, again for every
-task before it commits, and again over the whole run; a run that breaks it fails.
+Rows in + rows added = rows kept + rows dropped by reason + rows failed. The equation is checked for every batch, again
+for every task before it commits, and again over the whole run; a run that breaks it fails.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class Account:
 
     stage: str
     rows_in: int = 0
+    added: int = 0  # documents that the stage made of others
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class Account:
     def merge(self, other: Account) -> None:
         """Add what another batch, shard or run did in the same step."""
         self.rows_in += other.rows_in
+        self.added += other.added
         self.kept += other.kept
         self.bytes_in += other.bytes_in
         self.cpu_s += other.cpu_s
@@ -43,11 +45,11 @@ class Account:
         self.metrics.merge(other.metrics)
 
     def check(self) -> None:
-        """Raise ContractError unless in = kept + dropped + failed."""
+        """Raise ContractError unless in + added = kept + dropped + failed."""
         out = self.kept + sum(self.dropped.values()) + sum(self.failed.values())
-        if self.rows_in != out:
+        if self.rows_in + self.added != out:
             raise ContractError(
-                f"stage '{self.stage}': {self.rows_in} documents in, but {self.kept} kept + "
+                f"stage '{self.stage}': {self.rows_in} documents in + {self.added} added, but {self.kept} kept + "
                 f"{sum(self.dropped.values())} dropped + {sum(self.failed.values())} failed = {out}"
             )
 

@@ -1,10 +1,11 @@
 """Runs the stages of one segment over a batch, and accounts for every document in it.
 
-For every step: rows in = rows kept + rows dropped by reason + rows failed. A stage that raises is called again with
-halves of the batch until the document at fault stands alone; that one goes to quarantine and everything around it
-is kept. Calling again is sound because a stage is pure. For the same reason the result does not depend on how the
-documents were cut into batches: dropped rows are ordered by their ordinal (the document's number in the task's
-input), not by the step that dropped them.
+For every step: rows in + rows added = rows kept + rows dropped by reason + rows failed. A stage that raises is called
+again with halves of the batch until the document at fault stands alone; that one goes to quarantine and everything
+around it is kept. Calling again is sound because a stage is pure. For the same reason the result does not depend on
+how the documents were cut into batches: dropped rows are ordered by their ordinal (the document's number in the task's
+input), not by the step that dropped them. A document that a stage adds has the ordinal of the one it stands behind
+there, and in calls a number of its own, so that it can be blamed alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.account import Account
-from curation.contract import as_outcome, check_columns, check_rows
+from curation.contract import as_outcome, check_added, check_columns, check_rows
 from curation.corpus import conform
 from curation.documents import is_transient
 from curation.errors import ContractError, CurationError
@@ -64,6 +65,7 @@ class _Settled:
     out: list[tuple[pa.Table, np.ndarray, str, pa.Array, pa.Array]]  # docs, ordinals, kind, reasons, details
     outputs: dict[str, list[pa.Table]] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
+    added: int = 0
 
 
 def error_text(error: BaseException) -> str:
@@ -131,6 +133,7 @@ class Chain:
         scatter: (shard, row) of the first document that this batch will keep, if the segment ends before a barrier.
         """
         rows = np.arange(first, first + source.docs.num_rows, dtype=np.int64)
+        parents = rows  # parents[number - first]: the ordinal of the document that has this number
         doubt = suspicion or Suspicion()
         lost: list[tuple[int, pa.Table, np.ndarray, str, pa.Array, pa.Array]] = []
         outputs: dict[str, list[pa.Table]] = {}
@@ -153,7 +156,7 @@ class Chain:
                 settled = self._settle(call, step, docs, rows, watch, doubt)
             account.cpu_s = time.process_time() - began
             docs, rows = settled.docs, settled.rows
-            account.kept = docs.num_rows
+            account.kept, account.added = docs.num_rows, settled.added
             account.metrics = settled.metrics
             for table, ordinals, kind, why, detail in settled.out:
                 names = why if kind == "dropped" else error_kinds(why)
@@ -161,12 +164,15 @@ class Chain:
                 for pair in pc.value_counts(names):
                     counts[pair["values"].as_py()] = counts.get(pair["values"].as_py(), 0) + pair["counts"].as_py()
                 self._break_down(account, table, why if kind == "dropped" else pa.array(["error"] * table.num_rows))
-                lost.append((step, table, ordinals, kind, why, detail))
+                lost.append((step, table, parents[ordinals - first], kind, why, detail))
             self._break_down(account, docs, None)
             for folder, tables in settled.outputs.items():
                 outputs.setdefault(folder, []).extend(tables)
             account.check()
             accounts.append(account)
+            if settled.added:
+                parents = parents[rows - first]
+                rows = np.arange(first, first + len(rows), dtype=np.int64)
         sidecars = [sidecar for _, sidecar in scattered if sidecar is not None]
         return BatchResult(
             docs=docs,
@@ -204,6 +210,7 @@ class Chain:
             outcome = as_outcome(call.function(docs, rows), call.stage, docs)
             check_rows(docs, outcome.docs)
             check_columns(docs, outcome.docs, call.adds, call.removes)
+            check_added(outcome)
             return _part(outcome, rows, call.stage.metrics)
         except ContractError as error:
             raise ContractError(f"stage '{self.labels[step]}' {error}") from error
@@ -338,7 +345,15 @@ def _part(outcome: Outcome, rows: np.ndarray, recorded: Metrics) -> _Settled:
     metrics = Metrics()
     metrics.merge(recorded)
     kept = table if keep.all() else table.filter(pa.array(keep))
-    return _Settled(kept, rows[keep], out, {f: [t] for f, t in outcome.outputs.items() if t.num_rows}, metrics)
+    numbers, added = rows[keep], 0
+    if outcome.added is not None and outcome.added.num_rows:
+        added = outcome.added.num_rows
+        numbers = np.concatenate([numbers, rows[np.asarray(outcome.added_behind)]])
+        order = np.argsort(numbers, kind="stable")
+        kept = pa.concat_tables([kept, outcome.added.select(kept.column_names)]).take(pa.array(order))
+        kept, numbers = kept.combine_chunks(), numbers[order]
+    outputs = {f: [t] for f, t in outcome.outputs.items() if t.num_rows}
+    return _Settled(kept, numbers, out, outputs, metrics, added)
 
 
 def _nothing(call: _Call, docs: pa.Table, rows: np.ndarray) -> _Settled:
@@ -365,6 +380,7 @@ def _concat(parts: list[_Settled]) -> _Settled:
     )
     for part in parts:
         whole.metrics.merge(part.metrics)
+        whole.added += part.added
         for folder, tables in part.outputs.items():
             whole.outputs.setdefault(folder, []).extend(tables)
     return whole

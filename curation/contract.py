@@ -1,5 +1,7 @@
 """Holds a stage to its contract: same rows in the same order, declared columns with declared types, nothing else.
 
+Documents that a stage adds come beside these, with ids of their own.
+
 The checks compare ids and schemas, not content: about 20 us a batch, so they are always on.
 """
 
@@ -7,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.errors import ContractError
 from curation.stage import Filter, Outcome, Stage
@@ -38,6 +42,22 @@ def check_rows(before: pa.Table, after: pa.Table) -> None:
         )
     if after["id"] is not before["id"] and not after["id"].equals(before["id"]):
         raise ContractError("changed the ids, or the order, of its documents")
+
+
+def check_added(outcome: Outcome) -> None:
+    """Added documents have the columns of the others, new ids, and stand behind a row of the batch."""
+    added, behind = outcome.added, outcome.added_behind
+    if added is None:
+        return
+    columns = outcome.docs.schema
+    if set(added.column_names) != set(columns.names) or any(added[f.name].type != f.type for f in columns):
+        raise ContractError("added documents whose columns are not those of the documents it returned")
+    places = np.asarray([]) if behind is None else np.asarray(behind)
+    if len(places) != added.num_rows or (len(places) and not 0 <= places.min() <= places.max() < outcome.docs.num_rows):
+        raise ContractError(f"added {added.num_rows} documents without naming the row of each in added_behind")
+    ids = added["id"].combine_chunks()
+    if ids.null_count or pc.count_distinct(ids).as_py() < len(ids) or pc.any(pc.is_in(ids, outcome.docs["id"])).as_py():
+        raise ContractError("added documents whose ids are null or not their own (documents.part_id makes one)")
 
 
 def check_columns(before: pa.Table, after: pa.Table, adds: dict[str, pa.DataType], removes: tuple[str, ...]) -> None:

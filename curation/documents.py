@@ -48,6 +48,16 @@ COLUMNS: dict[str, Column] = CORE | {
     "date": Column(pa.timestamp("s", tz="UTC"), "when the document was fetched"),
     # stages/extract
     "title": Column(pa.string(), "title of the page; null if it has none"),
+    "extractor": Column(pa.string(), "what chose the main text: `resiliparse`, `lines` or `trafilatura`"),
+    "published": Column(pa.date32(), "day the page was published, as it says; of a month or year alone, the first day"),
+    "published_source": Column(
+        pa.string(), "where the page says so: `json-ld`, `opengraph`, `meta`, `microdata`, `time` or `url`"
+    ),
+    "modified": Column(pa.date32(), "day the page was last changed, as it says"),
+    "license": Column(pa.string(), "licence the page points to, by its SPDX identifier in lower case; a hint"),
+    "license_source": Column(pa.string(), "where it does: `rel`, `json-ld`, `meta`, or `link` (may be an image's)"),
+    "html_language": Column(pa.string(), "language tag that <html> declares, lower case (`en-us`); often wrong"),
+    "site_name": Column(pa.string(), "name of the site, as the page says"),
     # stages/annotate
     "language": Column(pa.string(), "language and script as in FLORES-200 (`fra_Latn`); `und` if unknown"),
     "language_score": Column(pa.float32(), "probability of `language`, 0 to 1"),
@@ -79,6 +89,14 @@ def document_id(source: str, file: str, position: int | str) -> str:
     It depends on nothing but where the record lies, so it is the same on every machine and in every run.
     """
     return xxhash.xxh3_128_hexdigest(f"{source}\0{file}\0{position}".encode("utf-8", "surrogatepass"))
+
+
+def part_id(document: str, part: str) -> str:
+    """The id of a document that a stage makes of the document with this id; `part` tells it from others of the same.
+
+    Like `document_id` it depends on nothing else, so it is the same in every run.
+    """
+    return xxhash.xxh3_128_hexdigest(f"{document}\0{part}".encode("utf-8", "surrogatepass"))
 
 
 def empty(columns: dict[str, pa.DataType]) -> pa.Table:

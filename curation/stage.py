@@ -40,6 +40,9 @@ class Outcome:
     dropped: string array; null keeps the row, anything else is the reason it goes (a short snake_case name).
     failed: string array; null, or the error because of which the document goes to quarantine.
     detail: string array; null, or words beside the reason (`kept=<id> jaccard=0.93`).
+    added: documents made of those of the batch, with the columns of `docs` and ids of their own
+        (`documents.part_id`); they go on with the others, each behind the row of `docs` that `added_behind` (an integer
+        array) names, even where that row is dropped.
     outputs: rows for the stage's own output folders (see `Stage.outputs`), any number of rows.
     """
 
@@ -47,6 +50,8 @@ class Outcome:
     dropped: pa.Array | None = None
     failed: pa.Array | None = None
     detail: pa.Array | None = None
+    added: pa.Table | None = None
+    added_behind: np.ndarray | None = None
     outputs: dict[str, pa.Table] = field(default_factory=dict)
 
 

@@ -128,11 +128,13 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 def funnel_table(stats: Stats) -> Table:
     """Documents in, kept, dropped and failed by stage, with the time each took."""
-    table = _table("", "stage", "in", "kept", "dropped", "failed", "kept of in", "CPU s", "docs/s a core")
+    more = ("added",) if any(a.added for a in stats.funnel) else ()
+    table = _table("", "stage", "in", *more, "kept", "dropped", "failed", "kept of in", "CPU s", "docs/s a core")
     for a in stats.funnel:
         table.add_row(
             a.stage,
             count(a.rows_in),
+            *(count(a.added) for _ in more),
             count(a.kept),
             count(sum(a.dropped.values())),
             count(sum(a.failed.values())),

@@ -1,7 +1,8 @@
 """Why is this document in the result, or not? Every stage's verdict on it, from committed data.
 
 The files of a run hold each record of the input exactly once: in documents/, dropped/ or quarantine/. The stage
-that stopped a document is written beside it, and stages run in order, so all stages before it let it pass.
+that stopped a document is written beside it, and stages run in order, so all stages before it let it pass. (Of a
+document that a stage made of another, they let that other one pass.)
 """
 
 from __future__ import annotations

@@ -23,14 +23,16 @@ killed by the engine, which is why this stage is given one page at a time.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curation.documents import column_type
+from curation.documents import column_type, part_id
 from curation.stage import Outcome, Stage
+from stages.extract.metadata import Metadata, read_metadata
 
 if TYPE_CHECKING:
     from resiliparse.parse.html import HTMLTree
@@ -60,13 +62,14 @@ _LINE_END = re.compile(r"\r\n?")
 _TRAILING = re.compile(r"(?<![ \t\xa0])[ \t\xa0]+$", re.MULTILINE)  # looks at a run of blanks once, not from each
 _BLANK_LINES = re.compile(r"\n{4,}")
 _SPACE = re.compile(r"\s+")
+_WORD = re.compile(r"\w+")
 
 
 class ExtractHtml(Stage, name="extract_html"):
-    """Extracts the main text and the title of HTML pages.
+    """Extracts the main text of HTML pages, their title, and what they say of date, licence and language.
 
-    Reads `html`, writes `text` and `title`, removes `html`. Paragraphs, lists and table rows are lines of the text;
-    preformatted text keeps its line breaks and indentation.
+    Reads `html`, writes `text`, `title` and `extractor` (what chose the text), removes `html`. Paragraphs, lists and
+    table rows are lines of the text; preformatted text keeps its line breaks and indentation.
 
     Drop reasons: `no_html` (the document has no page), `page_too_large` (over `max_mb`), `page_too_deep` (elements
     nested deeper than `max_depth`), `too_many_attributes` (on one tag), `too_many_elements` (counting those that HTML
@@ -76,6 +79,18 @@ class ExtractHtml(Stage, name="extract_html"):
 
     Formulas become LaTeX between dollars; blocks of code lose their line numbers and buttons (modules `formulas`,
     `code`). `format: markdown` also marks headings, items, tables and code.
+
+    `published`, `modified` and `license`, with the places they were found in (`published_source`, `license_source`),
+    `html_language` and `site_name` are what the page's metadata says (module `metadata`: which of several is believed,
+    and why); null where it says nothing that can be believed. They are hints: nothing is dropped for them.
+
+    `union: true` keeps the texts of two extractors: that of `engine`, and behind it, as a document of its own,
+    trafilatura's (resiliparse's, where `engine` is trafilatura). It has the same columns but for `text`, `extractor`
+    and `id`, which is xxh128 of the page's id, a NUL and the extractor's name. A second text of the same words is left
+    out, and where the engine's own is doubtful only the longer of the two is kept. Published: 71 % more tokens after
+    filtering, at equal scores of the models trained on them (Li et al. 2026, arXiv 2602.19548). Choose between the two
+    after the filters: `minhash_dedup: {keep: longest}` drops the shorter of two that are alike and keeps two that are
+    not. Drop repeated addresses before this stage, as both texts have the same.
 
     Source of the fallback rule: measured here, see the head of the module.
     """
@@ -98,6 +113,7 @@ class ExtractHtml(Stage, name="extract_html"):
     formulas: bool = Field(
         True, description="write formulas as LaTeX (`$…$`, `$$…$$`) instead of what the layout leaves of them"
     )
+    union: bool = Field(False, description="make a second extractor's text of each page a document of its own")
     max_mb: float = Field(10.0, gt=0, description="MiB of HTML; larger pages are dropped")
     max_depth: int = Field(1000, ge=10, le=4000, description="levels of nested elements; deeper pages are dropped")
     max_attributes: int = Field(1000, ge=10, description="attributes of one tag; pages with more are dropped")
@@ -110,7 +126,7 @@ class ExtractHtml(Stage, name="extract_html"):
         return ("html",)
 
     def adds(self) -> dict[str, pa.DataType]:
-        return {"text": column_type("text"), "title": column_type("title")}
+        return {name: column_type(name) for name in ("text", "title", "extractor", *Metadata._fields)}
 
     def removes(self) -> tuple[str, ...]:
         return ("html",)
@@ -125,7 +141,8 @@ class ExtractHtml(Stage, name="extract_html"):
             from stages.extract.main_lines import probabilities, read_lines
 
             probabilities(read_lines(b"<p>words</p>", b"words"))
-        if "trafilatura" in (self.engine, self.fallback):
+        read_metadata(b"<p>")
+        if self.union or "trafilatura" in (self.engine, self.fallback):
             import trafilatura
 
             logging.getLogger(trafilatura.__name__).setLevel(logging.CRITICAL)
@@ -134,23 +151,47 @@ class ExtractHtml(Stage, name="extract_html"):
     def __call__(self, docs: pa.Table) -> Outcome:
         texts: list[str | None] = []
         titles: list[str | None] = []
+        extractors: list[str | None] = []
+        metadata: list[Metadata] = []
         dropped: list[str | None] = []
+        others: list[tuple[int, str, str]] = []  # row, extractor, text
         reason: str | None
-        for page in docs["html"]:
+        for row, page in enumerate(docs["html"]):
             shape = self._shape(page)
+            found: list[tuple[str, str]] = []
             if isinstance(shape, str):
-                reason, text, title = shape, "", None
+                reason, title = shape, None
+                metadata.append(Metadata())
             else:
-                text, title = self._extract(page.as_py(), shape)
-                reason = None if text else "no_text"
-            texts.append(text or None)
+                found, title = self._extract(page.as_py(), shape)
+                reason = None if found else "no_text"
+                metadata.append(self._metadata(docs, row))
+            texts.append(found[0][1] if found else None)
+            extractors.append(found[0][0] if found else None)
+            others += [(row, *other) for other in found[1:]]
             titles.append(title)
             dropped.append(reason)
-        for name, values in (("text", texts), ("title", titles)):
-            column = pa.array(values, column_type(name))
-            at = docs.schema.get_field_index(name)
-            docs = docs.append_column(name, column) if at < 0 else docs.set_column(at, name, column)
-        return Outcome(docs.drop_columns(["html"]), dropped=pa.array(dropped, pa.string()))
+        columns: dict[str, Sequence[Any]] = {"text": texts, "title": titles, "extractor": extractors}
+        columns |= {name: [getattr(each, name) for each in metadata] for name in Metadata._fields}
+        docs = _with_columns(docs.drop_columns(["html"]), columns)
+        says = pa.array(dropped, pa.string())
+        if not others:
+            return Outcome(docs, dropped=says)
+        behind, names, second = zip(*others, strict=True)
+        added = docs.take(pa.array(behind))
+        ids = [part_id(document, name) for document, name in zip(added["id"].to_pylist(), names, strict=True)]
+        added = _with_columns(added, {"id": ids, "text": second, "extractor": names})
+        return Outcome(docs, dropped=says, added=added, added_behind=np.array(behind))
+
+    def _metadata(self, docs: pa.Table, row: int) -> Metadata:
+        """What a page says of itself."""
+        url = docs["url"][row].as_py() if "url" in docs.column_names else None
+        fetched = docs["date"][row].as_py() if "date" in docs.column_names else None
+        said = read_metadata(docs["html"][row].as_buffer().to_pybytes(), url, fetched.date() if fetched else None)
+        for name in ("published_source", "license"):
+            if value := getattr(said, name):
+                self.metrics.count(f"{name}={value}")
+        return said
 
     def _shape(self, page: pa.LargeStringScalar) -> PageShape | str:
         """The shape of a page, or the reason why it must not be parsed."""
@@ -170,8 +211,8 @@ class ExtractHtml(Stage, name="extract_html"):
             return "too_many_elements"
         return shape
 
-    def _extract(self, html: str, shape: PageShape) -> tuple[str, str | None]:
-        """Main text and title of a page."""
+    def _extract(self, html: str, shape: PageShape) -> tuple[list[tuple[str, str]], str | None]:
+        """The main texts of a page, each with its extractor's name, and its title."""
         from resiliparse.parse.html import HTMLTree
 
         from stages.extract.code import write_code
@@ -193,7 +234,8 @@ class ExtractHtml(Stage, name="extract_html"):
         )
         if self.engine == "trafilatura":
             if light:
-                return clean(by_trafilatura(html, markdown=self.format == "markdown")), title
+                texts = [("trafilatura", by_trafilatura(html, markdown=self.format == "markdown"))]
+                return distinct([*texts, *([("resiliparse", by_resiliparse(tree))] if self.union else [])]), title
             self.metrics.count("not_for_trafilatura")
         markdown = self.format == "markdown"
         if self.engine == "lines":
@@ -201,16 +243,20 @@ class ExtractHtml(Stage, name="extract_html"):
         else:
             text = by_resiliparse(tree)
             doubtful = self.fallback == "trafilatura" and _collapsed(text, tree, shape)
-        if self.fallback == "trafilatura" and doubtful:
+        texts = [("lines" if self.engine == "lines" else "resiliparse", text)]
+        doubtful = doubtful and self.fallback == "trafilatura"
+        if doubtful:
             self.metrics.count("collapsed")
-            if light:
-                other = by_trafilatura(html, fast=True, markdown=markdown)
-                if _visible(other) > _visible(text):
+        if (doubtful or self.union) and not light:
+            self.metrics.count("not_for_trafilatura")
+        elif doubtful or self.union:
+            texts.append(("trafilatura", by_trafilatura(html, fast=not self.union, markdown=markdown)))
+            if doubtful:
+                longer = _visible(texts[1][1]) > _visible(text)
+                if longer:
                     self.metrics.count("fallback_kept")
-                    text = other
-            else:
-                self.metrics.count("not_for_trafilatura")
-        return clean(text), title
+                texts = [texts[longer]]
+        return distinct(texts), title
 
 
 def by_lines(tree: HTMLTree, markdown: bool = False) -> tuple[str, bool]:
@@ -257,6 +303,24 @@ def clean(text: str) -> str:
     characters but tabulator and line feed."""
     text = _TRAILING.sub("", _CONTROL.sub("", _LINE_END.sub("\n", text)))
     return _BLANK_LINES.sub("\n\n\n", text).strip("\n").rstrip()
+
+
+def distinct(texts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The texts, cleaned, without empty ones and those that have the words of one before."""
+    found: dict[str, tuple[str, str]] = {}
+    for extractor, text in texts:
+        if text := clean(text):
+            found.setdefault(" ".join(_WORD.findall(text)) if len(texts) > 1 else "", (extractor, text))
+    return list(found.values())
+
+
+def _with_columns(docs: pa.Table, columns: dict[str, Sequence[Any]]) -> pa.Table:
+    """A table with these columns, by their listed types, set or added."""
+    for name, values in columns.items():
+        column = pa.array(values, column_type(name))
+        at = docs.schema.get_field_index(name)
+        docs = docs.append_column(name, column) if at < 0 else docs.set_column(at, name, column)
+    return docs
 
 
 def _collapsed(text: str, tree: HTMLTree, shape: PageShape) -> bool:

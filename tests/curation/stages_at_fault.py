@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.documents import part_id
 from curation.stage import Barrier, Filter, Outcome, Stage, reasons
 from stages.read.jsonl import ReadJsonl
 
@@ -168,6 +169,42 @@ class FirstOfEachLetter(Barrier):
             for row, kept in zip(verdicts["row"].to_pylist(), verdicts["kept"].to_pylist(), strict=True):
                 reason[row], detail[row] = "same_letter", f"kept={kept}"
         return Outcome(docs, dropped=pa.array(reason, pa.string()), detail=pa.array(detail, pa.string()))
+
+
+class Echoes(Stage):
+    """Adds behind each document with the word `echo` one more for each `!`, its text in upper case; drops `mute` ones."""
+
+    part: str = ""
+
+    def __call__(self, docs):
+        self.metrics.count("seen", docs.num_rows)
+        texts = docs["text"].to_pylist()
+        if any("raise" in text for text in texts):
+            raise ValueError("cannot take it")
+        behind = [i for i, text in enumerate(texts) if "echo" in text for _ in range(text.count("!"))]
+        parts = [k for text in texts if "echo" in text for k in range(text.count("!"))]
+        added = docs.take(pa.array(behind, pa.int64()))
+        ids = [part_id(document, f"{self.part}{k}") for document, k in zip(added["id"].to_pylist(), parts, strict=True)]
+        added = added.set_column(added.schema.get_field_index("id"), "id", pa.array(ids, pa.string()))
+        text = pa.array([f"{texts[i].upper()} {k}" for i, k in zip(behind, parts, strict=True)], pa.large_string())
+        added = added.set_column(added.schema.get_field_index("text"), "text", text)
+        dropped = reasons(docs, muted=pc.match_substring(docs["text"], "mute"))
+        return Outcome(docs, dropped=dropped, added=added, added_behind=np.array(behind, np.int64))
+
+
+class AddsTwice(Stage):
+    """Adds documents with ids that are taken."""
+
+    def __call__(self, docs):
+        return Outcome(docs, added=docs, added_behind=np.arange(docs.num_rows))
+
+
+class AddsNowhere(Stage):
+    """Adds a document without saying where."""
+
+    def __call__(self, docs):
+        added = docs.slice(0, 1)
+        return Outcome(docs, added=added.set_column(added.schema.get_field_index("id"), "id", pa.array(["x"])))
 
 
 class Slow(Stage):

@@ -173,6 +173,39 @@ def test_one_bad_document_is_quarantined(corpus, pipeline, run, tmp_path):
     assert account.metrics.counters == {"seen": 300}
 
 
+ECHOES = ["a word", "echo! mute", "an echo!!", "spam echo!", "last"]
+
+
+def test_documents_that_a_stage_adds(corpus, pipeline, run, tmp_path):
+    """They stand behind their own, pass through what follows like any other, and are in the books and the barrier."""
+    corpus("a.jsonl", [*ECHOES, "raise echo!", *texts(40), "an echo!"])
+    corpus("b.jsonl", ECHOES)
+    stages = ["stages_at_fault:Echoes", {"stages_at_fault:DropWord": {"word": "SPAM"}}, "stages_at_fault:Length"]
+    barrier = ["stages_at_fault:FirstOfEachLetter"]
+    whole = None
+    for sets in (["batch_rows=1000"], ["batch_rows=1"], ["batch_rows=3"]):
+        run(pipeline([*stages], output=str(tmp_path / "out"), sets=sets, max_failure_rate=0.5))
+        found = Corpus(str(tmp_path / "out")).table()
+        assert found["text"].to_pylist()[:5] == ["a word", "ECHO! MUTE 0", "an echo!!", "AN ECHO!! 0", "AN ECHO!! 1"]
+        assert len(set(found["id"].to_pylist())) == found.num_rows
+        info = json.loads((tmp_path / "out/run.json").read_text())
+        echoes, words = info["stages"][1:3]
+        assert (echoes["rows_in"], echoes["added"], echoes["kept"]) == (52, 9, 58)
+        assert (echoes["dropped"], echoes["failed"]) == ({"muted": 2}, {"ValueError": 1})
+        assert (words["rows_in"], words["dropped"]) == (58, {"has_word": 2})
+        assert echoes["metrics"]["counters"] == {"seen": 51}
+        whole = whole or folder_bytes(tmp_path / "out")
+        assert folder_bytes(tmp_path / "out") == whole
+    lost = Corpus(str(tmp_path / "out"), "dropped").table()["text"].to_pylist()
+    assert lost == ["echo! mute", "SPAM ECHO! 0"] * 2
+
+    run(pipeline([*stages[:1], *barrier, *stages[2:]], output=str(tmp_path / "both"), max_failure_rate=0.5))
+    kept = Corpus(str(tmp_path / "both")).table()["text"].to_pylist()
+    assert kept[:4] == ["a word", "ECHO! MUTE 0", "AN ECHO!! 0", "spam echo!"]
+    explained = explain(str(tmp_path / "both"), "https://a.jsonl/2")
+    assert [e.document["text"] for e in explained] == ["AN ECHO!! 0", "an echo!!", "AN ECHO!! 1"]
+
+
 def test_too_many_failures_stop_the_run_and_are_tried_again(corpus, pipeline, run, tmp_path, monkeypatch):
     corpus("a.jsonl", [*texts(20), "raise"])
     with pytest.raises(
@@ -203,6 +236,8 @@ def test_a_stage_broken_for_all_documents(corpus, pipeline, run):
         ("SwapsRows", "changed the ids, or the order"),
         ("SneaksColumn", "returned the column 'sneaked'"),
         ("WrongType", "declares 'length' as int32 but returned int64"),
+        ("AddsTwice", "added documents whose ids are null or not their own"),
+        ("AddsNowhere", "added 1 documents without naming the row of each"),
     ],
 )
 def test_a_stage_that_breaks_its_contract_fails_the_run(corpus, pipeline, run, stage, problem):

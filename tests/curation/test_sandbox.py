@@ -8,9 +8,10 @@ import time
 
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from result_files import HERE
-from stages_at_fault import Hangs, HangsAlone, LosesRows, SetupFails, SetupTakesLong, Upper, Waits
+from stages_at_fault import Echoes, Hangs, HangsAlone, LosesRows, SetupFails, SetupTakesLong, Upper, Waits
 
 from curation.chain import Chain
 from curation.documents import CORE
@@ -23,6 +24,15 @@ SCHEMA = pa.schema([(n, c.type) for n, c in CORE.items()] + [(n, pa.string()) fo
 
 class Source(Upper):
     """Stands in the reader's place."""
+
+
+class LowerHangs(Hangs):
+    """Hangs on `HANG`."""
+
+    def __call__(self, docs):
+        i = docs.schema.get_field_index("text")
+        super().__call__(docs.set_column(i, "text", pc.utf8_lower(docs["text"])))
+        return docs
 
 
 def sandbox(*stages, memory_mb=128):
@@ -56,6 +66,22 @@ def test_the_document_at_fault_goes_alone(documents, stage, bad, why):
     assert box.deaths == (1 if stage.one_at_a_time and bad in ("hang", "hog") else 2)
     # A child that died in the middle of a batch leaves no counts behind.
     assert result.accounts[1].rows_in == 30 and result.accounts[2].rows_in == 29
+
+
+@pytest.mark.parametrize("stage", [Hangs(), HangsAlone()])
+def test_of_a_document_and_one_that_was_made_of_it_only_the_bad_one_goes(documents, stage):
+    box = sandbox(Echoes(), stage, Echoes(part="again"), LowerHangs())
+    try:
+        result = box.run(Outcome(documents(["one", "hang echo!!", "last", "echo!"])), first=7)
+    finally:
+        box.close()
+    lost = [(r["stage"], r["text"]) for r in result.failed.to_pylist()]
+    assert lost == [
+        (type(stage).__name__, "hang echo!!"),
+        ("LowerHangs", "HANG ECHO!! 0"),
+        ("LowerHangs", "HANG ECHO!! 1"),
+    ]
+    assert result.docs["text"].to_pylist() == ["one", "last", "echo!", "ECHO! 0", "ECHO! 0"]
 
 
 def test_several_bad_documents_and_the_next_batch(documents):
