@@ -230,12 +230,20 @@ def schema() -> None:
 def stats(
     folder: RunFolder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    by: Annotated[
+        str, typer.Option(metavar="COLUMN", help="One line per value of a `breakdown` column: its own funnel.")
+    ] = "",
 ) -> None:
     """Show what a run did: funnel, reasons, breakdown, throughput."""
-    from curation.stats import print_stats, read_stats
+    from curation.stats import print_funnels, print_stats, read_stats
 
     found = read_stats(folder)
-    if as_json:
+    if by and as_json:
+        funnels = found.funnel_by(by)
+        sys.stdout.write(json.dumps(funnels.to_json(), indent=1) + "\n")
+    elif by:
+        print_funnels(found, by, out)
+    elif as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
     else:
         print_stats(found, out)

@@ -20,6 +20,36 @@ from curation.storage import Storage
 BETWEEN = (":scatter", ":gather")
 
 
+@dataclass
+class Funnel:
+    """What became of the documents of one value: `entered`, then how many each stage `kept`, and who was `lost`.
+
+    lost: (stage, reason) -> documents; a failed document's reason is `error`.
+    """
+
+    entered: int
+    kept: list[int]
+    lost: dict[tuple[str, str], int]
+
+
+@dataclass(frozen=True)
+class Funnels:
+    """The funnels of all values of a column, over the stages that knew it."""
+
+    stages: list[str]
+    rows: dict[str, Funnel]
+
+    def to_json(self) -> dict[str, Any]:
+        """value -> {in, stages: {stage: {kept, reason: documents}}}."""
+        result: dict[str, Any] = {}
+        for value, row in self.rows.items():
+            stages = {stage: {"kept": n} for stage, n in zip(self.stages, row.kept, strict=True)}
+            for (stage, reason), n in sorted(row.lost.items()):
+                stages[stage][reason] = n
+            result[value] = {"in": row.entered, "stages": stages}
+        return result
+
+
 @dataclass(frozen=True)
 class Stats:
     """run.json with the questions people ask of it."""
@@ -79,6 +109,32 @@ class Stats:
                 row["kept"] = next((f.get("kept", 0) for k, f in last.items() if k.partition("=")[2] == value), 0)
                 row["in"] = row["kept"] + row["dropped"] + row["failed"]
         return {c: dict(sorted(v.items(), key=lambda x: (-x[1]["in"], x[0]))) for c, v in result.items()}
+
+    def funnel_by(self, column: str) -> Funnels:
+        """The funnel of each value of a breakdown column, those with most documents first.
+
+        ConfigError if the run counted no such column.
+        """
+        prefix = f"{column}="
+        stages = [a for a in self.funnel if any(key.startswith(prefix) for key in a.breakdown)]
+        if not stages:
+            known = sorted({key.partition("=")[0] for a in self.accounts for key in a.breakdown})
+            has = f"it has {', '.join(known)}" if known else f"set `breakdown: [{column}]` in the pipeline"
+            raise ConfigError(f"the run counted nothing by '{column}'; {has}")
+        rows: dict[str, Funnel] = {}
+        for place, account in enumerate(stages):
+            for key, fates in account.breakdown.items():
+                if not key.startswith(prefix):
+                    continue
+                row = rows.setdefault(key.removeprefix(prefix), Funnel(0, [0] * len(stages), {}))
+                row.kept[place] = fates.get("kept", 0)
+                lost = {(account.stage, reason): n for reason, n in fates.items() if reason != "kept"}
+                row.lost.update(lost)
+                row.entered += sum(lost.values())
+        for row in rows.values():
+            row.entered += row.kept[-1]
+        ordered = dict(sorted(rows.items(), key=lambda item: (-item[1].entered, item[0])))
+        return Funnels([a.stage for a in stages], ordered)
 
     def warnings(self) -> list[tuple[str, str, int]]:
         """(stage, counter, number) of what a stage wants people to see: counters named `warning_...`."""
@@ -143,6 +199,28 @@ def funnel_table(stats: Stats) -> Table:
             count(a.rows_in / a.cpu_s) if a.cpu_s > 0.005 else "",
         )
     return table
+
+
+def print_funnels(stats: Stats, column: str, console: Console) -> None:
+    """One line per value of a breakdown column: documents in, left after each stage that lost any, and why most went.
+
+    As wide as it must be: a table that is cut to the terminal's width loses the numbers it was asked for.
+    """
+    funnels = stats.funnel_by(column)
+    losing = {stage for row in funnels.rows.values() for stage, _ in row.lost}
+    places = [i for i, stage in enumerate(funnels.stages) if stage in losing]
+    table = _table("", column, "in", *(funnels.stages[i] for i in places), "kept of in", "most went for")
+    table.columns[-1].justify = "left"
+    for value, row in funnels.rows.items():
+        most = sorted(row.lost.items(), key=lambda item: (-item[1], item[0]))[:2]
+        table.add_row(
+            value or "(none)",
+            count(row.entered),
+            *(count(row.kept[i]) for i in places),
+            f"{row.kept[-1] / row.entered:.1%}",
+            ", ".join(f"{reason} {n}" for (_, reason), n in most),
+        )
+    Console(file=console.file, width=Console(width=10_000).measure(table).maximum, highlight=False).print(table)
 
 
 def print_stats(stats: Stats, console: Console, most: int = 20) -> None:

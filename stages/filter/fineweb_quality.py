@@ -11,7 +11,6 @@ import pyarrow as pa
 from pydantic import Field
 
 from curation.stage import Outcome
-from stages.filter.languages import RuleLanguages
 from stages.filter.rules import Rule, RuleFilter, add_statistics, ratio, verdicts
 
 STATISTICS = ["lines", "ended_lines", "short_lines", "dup_line_characters", "newlines", "line_characters", "words"]
@@ -47,7 +46,7 @@ class FineWebQuality(RuleFilter, name="fineweb_quality"):
     def __call__(self, docs: pa.Table) -> Outcome:
         from stages.filter.text_statistics import Texts, line_statistics
 
-        languages = RuleLanguages.of(docs, self.per_language, self.overrides)
+        languages = self.languages(docs)
         s = line_statistics(Texts.of(docs["text"]), languages.habits(), self.short_line_length)
 
         def limit(name: str) -> np.ndarray:

@@ -13,7 +13,6 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from curation.stage import Outcome
-from stages.filter.languages import RuleLanguages
 from stages.filter.rules import Rule, RuleFilter, add_statistics, ratio, verdicts
 
 TOP_N_GRAMS = {2: 0.20, 3: 0.18, 4: 0.16}
@@ -69,7 +68,7 @@ class GopherRepetition(RuleFilter, name="gopher_repetition"):
     def __call__(self, docs: pa.Table) -> Outcome:
         from stages.filter.text_statistics import Texts, repetition_statistics
 
-        languages = RuleLanguages.of(docs, self.per_language, self.overrides)
+        languages = self.languages(docs)
         s = repetition_statistics(Texts.of(docs["text"]), languages.habits())
         size = s["characters"]
         rules = [

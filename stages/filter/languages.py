@@ -36,6 +36,18 @@ FINEWEB2_SETTINGS: dict[str, float] = {
     "char_duplicates_ratio": 0.1,
 }
 
+#: A row may be looser than English, not stricter: the largest value a smallest share may have, and the smallest a
+#: largest share may have, at English's published limits. FineWeb-2 took each limit from one corpus a language, and
+#: where that was small or made by bots it fell among the ordinary documents of the language: 0.972 of Tok Pisin's words
+#: would need a letter, 0.905 of Khmer's, though punctuation marks count as words. What English is allowed is no ground
+#: to drop text in any other language. Lengths of words and stop words do differ by language and have no bound.
+AT_MOST: dict[str, float] = {"max_non_alpha_words_ratio": 0.8, "line_punct_thr": 0.12}
+AT_LEAST: dict[str, float] = {"dup_line_frac": 0.3, "new_line_ratio": 0.3}
+AT_LEAST_N_GRAMS: dict[str, dict[int, float]] = {
+    "top_n_grams": {2: 0.20, 3: 0.18, 4: 0.16},
+    "dup_n_grams": {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10},
+}
+
 #: For a language without a row, and for `und`: English stop words say nothing there. The other English limits hold.
 UNKNOWN_SETTINGS: dict[str, float] = {"min_stop_words": 0}
 
@@ -55,6 +67,21 @@ def language_parameters() -> dict[str, dict[str, Any]]:
     return json.loads(LANGUAGES_FILE.read_text(encoding="utf-8"))
 
 
+def no_stricter_than_english(row: dict[str, Any]) -> dict[str, Any]:
+    """A language's row with every limit on a share at least as loose as the one published for English."""
+    bounded = dict(row)
+    for name, most in AT_MOST.items():
+        if name in row:
+            bounded[name] = min(row[name], most)
+    for name, least in AT_LEAST.items():
+        if row.get(name, 0) > 0:  # 0 and -1 turn a rule off
+            bounded[name] = max(row[name], least)
+    for name, limits in AT_LEAST_N_GRAMS.items():
+        if name in row:
+            bounded[name] = [[n, max(value, limits[n]) if value > 0 else value] for n, value in row[name]]
+    return bounded
+
+
 @dataclass(frozen=True)
 class RuleLanguages:
     """The languages of a batch and the rule parameters of each.
@@ -68,8 +95,13 @@ class RuleLanguages:
     rows: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, docs: pa.Table, per_language: bool, overrides: dict[str, dict[str, Any]]) -> RuleLanguages:
-        """Read the column `language` if there is one; without `per_language` it decides only how words are cut."""
+    def of(
+        cls, docs: pa.Table, per_language: bool, overrides: dict[str, dict[str, Any]], bounded: bool = True
+    ) -> RuleLanguages:
+        """Read the column `language` if there is one; without `per_language` it decides only how words are cut.
+
+        bounded: hold no language to a stricter share than English.
+        """
         if "language" not in docs.column_names:
             return cls(["und"], np.zeros(docs.num_rows, np.int32), [overrides.get("und", {})])
         column = docs["language"].combine_chunks().fill_null("und").dictionary_encode()
@@ -80,6 +112,7 @@ class RuleLanguages:
             row: dict[str, Any] = {}
             if per_language and code != "eng_Latn":
                 row = FINEWEB2_SETTINGS | table[code] if code in table else UNKNOWN_SETTINGS
+                row = no_stricter_than_english(row) if bounded else row
             rows.append(row | overrides.get(code, {}))
         return cls(codes, column.indices.to_numpy(zero_copy_only=False).astype(np.int32), rows)
 

@@ -14,13 +14,16 @@ import pyarrow as pa
 from pydantic import Field, TypeAdapter, field_validator
 
 from curation.stage import Filter, Outcome
-from stages.filter.languages import LANGUAGES_FILE
+from stages.filter.languages import LANGUAGES_FILE, RuleLanguages
 
 
 class RuleFilter(Filter):
     """A filter whose limits differ by language."""
 
     per_language: bool = Field(True, description="Use FineWeb-2's values for the document's `language`")
+    never_stricter_than_english: bool = Field(
+        True, description="Where FineWeb-2 has a stricter share for a language than English has, use English's"
+    )
     overrides: dict[str, dict[str, Any]] = Field(
         {}, description="Values by language that replace the table's, as `deu_Latn: {key of this stage: value}`"
     )
@@ -38,6 +41,10 @@ class RuleFilter(Filter):
             language: {key: TypeAdapter(types[key]).validate_python(row[key]) for key in row}
             for language, row in value.items()
         }
+
+    def languages(self, docs: pa.Table) -> RuleLanguages:
+        """The languages of a batch with their limits."""
+        return RuleLanguages.of(docs, self.per_language, self.overrides, self.never_stricter_than_english)
 
     def needs(self) -> tuple[str, ...]:
         return ("text", "language") if self.per_language else ("text",)

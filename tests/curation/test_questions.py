@@ -40,6 +40,22 @@ def test_stats(done):
     assert [s["stage"] for s in data["stages"]][-1] == "stages_at_fault:FirstOfEachLetter"
 
 
+def test_stats_by_a_column_is_a_funnel_per_value(done):
+    text = ask("stats", done, "--by", "letter")
+    assert re.search(r"letter +in +\S*FirstOfEachLetter +kept of in +most went for", text)
+    assert re.search(r"^a +3 +1 +33.3% +same_letter 2", text, re.M)
+    data = json.loads(ask("stats", done, "--by", "letter", "--json"))
+    assert data["a"]["in"] == 3
+    assert data["a"]["stages"]["stages_at_fault:FirstOfEachLetter"] == {"kept": 1, "same_letter": 2}
+    for row in data.values():  # each stage is given what the one before kept
+        entered = row["in"]
+        for fates in row["stages"].values():
+            assert sum(fates.values()) == entered
+            entered = fates["kept"]
+    with pytest.raises(cli.ConfigError, match="nothing by 'colour'; it has letter"):
+        CliRunner().invoke(cli.app, ["stats", done, "--by", "colour"], catch_exceptions=False)
+
+
 def test_why_by_url_and_by_id(done):
     kept = ask("why", done, "https://a.jsonl/0")
     assert "kept, in documents/" in kept and kept.count("kept") == 5

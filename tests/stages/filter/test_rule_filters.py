@@ -11,7 +11,7 @@ from stages.filter.compile_languages import compile_row, write_rows
 from stages.filter.fineweb_quality import FineWebQuality
 from stages.filter.gopher_quality import GopherQuality
 from stages.filter.gopher_repetition import GopherRepetition
-from stages.filter.languages import LANGUAGES_FILE, language_parameters
+from stages.filter.languages import LANGUAGES_FILE, language_parameters, no_stricter_than_english
 
 ENGLISH = (
     "The harbour was quiet in the early morning, and the fishing boats that had come back with the tide lay side by "
@@ -104,6 +104,46 @@ def test_german_is_measured_by_german_limits(documents):
     assert GopherQuality()(docs).dropped.to_pylist() == [None, "gopher_too_few_stop_words"]
     english_limits = GopherQuality(per_language=False)(docs).dropped.to_pylist()
     assert english_limits == ["gopher_too_few_stop_words", None]
+
+
+TATAR = (
+    "Казан шәһәре Идел елгасы буенда урнашкан һәм Татарстанның башкаласы булып тора. Бу шәһәрдә бик күп музейлар, "
+    "китапханәләр һәм театрлар бар. Ул елгадан ерак түгел, шуңа күрә җәй көне халык яр буенда ял итә. Кичә без дусларым "
+    "белән базарга бардык, анда төрле җиләк-җимеш сатып алдык. Аның әнисе мәктәптә укытучы булып эшли, ә әтисе заводта "
+    "инженер. Алар ял көнне балалары белән урманга гөмбә җыярга йөриләр, кич белән өйгә кайтып чәй эчәләр.\n"
+)
+KHMER = "នៅ ថ្ងៃនេះ យើង ទៅ ផ្សារ ទិញ ត្រី, បន្លែ, ផ្លែឈើ។ មាន មនុស្ស ច្រើន, ហើយ អាកាសធាតុ ក្តៅ។ និង នេះ ជា ការ នៃ\n" * 8
+
+
+@pytest.mark.parametrize("language, text", [("tat_Cyrl", TATAR), ("khm_Khmr", KHMER)])
+def test_no_language_is_held_to_a_stricter_share_than_english(documents, language, text):
+    docs = documents([text], language=[language])
+    limits = {"overrides": {language: {"max_non_alpha_words_ratio": 0.905}}}
+    assert GopherQuality()(docs).dropped.to_pylist() == [None]
+    assert GopherQuality(**limits)(docs).dropped.to_pylist() == ["gopher_too_few_alphabetic_words"]
+
+
+def test_a_row_looser_than_english_stays_as_it_is_and_a_rule_turned_off_stays_off():
+    for code, row in language_parameters().items():
+        bounded = no_stricter_than_english(row)
+        for name in {**row, **bounded}:
+            if name in ("top_n_grams", "dup_n_grams"):
+                english = {n: getattr(GopherRepetition(), name)[n] for n, _ in row[name]}
+                for (n, before), (_, after) in zip(row[name], bounded[name], strict=True):
+                    assert after == (max(before, english[n]) if before > 0 else before), (code, name, n)
+            elif name in ("dup_line_frac", "new_line_ratio"):
+                assert bounded[name] == row[name] or row[name] < bounded[name] == 0.3, (code, name)
+            elif name in ("line_punct_thr", "max_non_alpha_words_ratio"):
+                assert bounded[name] == row[name] or row[name] > bounded[name] in (0.12, 0.8), (code, name)
+            else:
+                assert bounded[name] == row[name], (code, name)
+
+
+def test_punctuation_need_not_count_among_the_words_of_which_a_share_must_have_a_letter(documents):
+    dialogue = '"Who, me?" "Yes, you; and you, too!" "Oh, no: not that, have mercy!" "Be quiet (all of you)." ' * 8
+    docs = documents([dialogue], language=["eng_Latn"])
+    assert GopherQuality(min_avg_word_length=2)(docs).dropped.to_pylist() == ["gopher_too_few_alphabetic_words"]
+    assert GopherQuality(min_avg_word_length=2, count_punctuation=False)(docs).dropped.to_pylist() == [None]
 
 
 def test_overrides_replace_the_table_for_one_language(documents):

@@ -168,7 +168,7 @@ def test_same_verdicts_with_the_limits_of_a_language(language):
     texts = ["\n".join(LINES[i : i + 40]) for i in range(0, len(LINES), 40)]
     texts += ["\n".join(LINES[-21:]), *SOURCES]
     check(
-        GopherRepetition(),
+        GopherRepetition(never_stricter_than_english=False),
         GopherRepetitionFilter(
             dup_para_frac=0,
             dup_line_char_frac=0,
@@ -182,7 +182,7 @@ def test_same_verdicts_with_the_limits_of_a_language(language):
         language,
     )
     check(
-        GopherQuality(),
+        GopherQuality(never_stricter_than_english=False),
         GopherQualityFilter(
             max_avg_word_length=row["max_avg_word_length"],
             min_avg_word_length=row["min_avg_word_length"],
@@ -195,7 +195,7 @@ def test_same_verdicts_with_the_limits_of_a_language(language):
         language,
     )
     check(
-        FineWebQuality(),
+        FineWebQuality(never_stricter_than_english=False),
         FineWebQualityFilter(
             short_line_thr=FINEWEB2_SETTINGS["short_line_thr"],
             char_duplicates_ratio=FINEWEB2_SETTINGS["char_duplicates_ratio"],
