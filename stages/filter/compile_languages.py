@@ -36,7 +36,7 @@ SAME_AS = {
 ENGLISH = {"from": "FineWeb", "language_score": 0.65}
 #: Values that are plainly an accident of the corpus FineWeb-2 derived them from. A corrected row says so.
 CORRECTIONS: dict[str, dict[str, Any]] = {
-    # Its list is the vocabulary of one bot's articles on villages ("climate", "geography", "mean", a degree sign): 34
+    # Its list is the vocabulary of one bot on villages ("climate", "geography", "mean", a degree sign): 34
     # of 46 documents of ordinary Tatar had fewer than two of them. These are the most frequent function words of
     # 6,000 sentences from four sources.
     "tat_Cyrl": {
