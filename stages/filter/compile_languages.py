@@ -42,7 +42,7 @@ CORRECTIONS: dict[str, dict[str, Any]] = {
     "tat_Cyrl": {
         "stopwords": ["һәм", "бу", "өчен", "белән", "ул", "дип", "да", "дә", "аның", "бер", "түгел", "булган", "иде"],
     },
-    # Most Armenian is typed with a colon for the full stop (vertsaket, U+0589), which says nothing at the end of a line.
+    # Most Armenian is typed with a colon for its full stop (U+0589), and at the end of a line a colon says nothing.
     "hye_Armn": {"line_punct_thr": 0.0},
 }
 PARAMETERS = (
