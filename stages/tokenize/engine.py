@@ -6,8 +6,8 @@ wrong now and then spoil a corpus without anyone noticing. So it is trusted only
 must agree with the reference on every text of `probes.py`, and the stage has it checked on a sample of documents
 in production. Where it fails to load or to agree, the reference does the work, and says so on stderr.
 
-Trade-off: both engines are loaded in every worker (Qwen3: 1.2 s and 160 MB for fastokens, 0.5 s and 25 MB for the
-reference), also where the reference will see one document in a thousand.
+Trade-off: a worker that meets a document of the sample loads both engines (Qwen3: 1.6 s and 100 MB for fastokens,
+0.6 s and 40 MB for the reference) for one document in a thousand.
 
 Time and memory of fastokens 0.3.5, one thread: 90 MB/s on English prose and code, 25 to 35 MB/s on sentences of 117
 languages, 1.5 to 3 MB/s on the worst input (one word without a break), growing as n log n: 0.4 s for 1 MB of one
@@ -21,14 +21,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from stages.tokenize.probes import PROBES
-from stages.tokenize.tokenizer_file import control_tokens, special_ids, text_only
+from stages.tokenize.prepared import Prepared, prepare
 
 #: Ids of all texts one after another (int32), and where each text's ids start (int64, one more than texts).
 Encoded = tuple[np.ndarray, np.ndarray]
@@ -86,12 +86,12 @@ class Fastokens:
         return np.frombuffer(ids, dtype=np.int32), np.frombuffer(offsets, dtype=np.int64)
 
 
-def first_difference(engine: Engine, reference: Reference, texts: list[str]) -> str | None:
-    """What is wrong with the ids `engine` gives to `texts`, in words, or None if they are the reference's.
+def first_difference(engine: Engine, prepared: Prepared) -> str | None:
+    """What is wrong with the ids `engine` gives to the probes, in words, or None if they are the reference's.
 
     Encodes the texts twice: the second time an engine with a cache answers from it.
     """
-    expected, starts = reference.encode(texts)
+    texts, expected, starts = prepared.probes, prepared.ids, prepared.starts
     for _ in range(2):
         ids, offsets = engine.encode(texts)
         if len(offsets) != len(starts):
@@ -111,7 +111,7 @@ def _is_failure(error: BaseException) -> bool:
 class Tokenizer:
     """A tokenizer definition with the engine that was found fit to run it.
 
-    definition: as `tokenizer_file.read_definition` gives it.
+    source: a definition as `tokenizer_file.read_definition` gives it, or `prepared.load`.
     engine: `auto` takes fastokens if it passes the self-test, else the reference; `fastokens` fails instead of
     falling back; `hf` is the reference alone.
 
@@ -119,22 +119,15 @@ class Tokenizer:
     text become a control id, RuntimeError if `engine` is `fastokens` and it was refused.
     """
 
-    def __init__(self, definition: dict[str, Any], engine: str = "auto"):
-        plain = text_only(definition)
-        try:
-            self._reference = Reference(plain)
-        except Exception as error:  # the library raises bare Exception
-            raise ValueError(
-                f"not a tokenizer.json that tokenizers {version('tokenizers')} can load: {error}"
-            ) from error
-        self._refuse_controls(definition)
-        self._engine: Engine = self._reference
+    def __init__(self, source: dict[str, Any] | Prepared, engine: str = "auto"):
+        self._prepared = source if isinstance(source, Prepared) else prepare(source)
+        self._engine: Engine | None = None
         self.fallback: str | None = None
         if engine != "hf":
             try:
-                fast = Fastokens(plain)
-                self.fallback = first_difference(fast, self._reference, [*PROBES, *control_tokens(definition)])
-                self._engine = fast if self.fallback is None else self._reference
+                fast = Fastokens(self._prepared.definition())
+                self.fallback = first_difference(fast, self._prepared)
+                self._engine = fast if self.fallback is None else None
             except BaseException as error:
                 if not _is_failure(error):
                     raise
@@ -146,19 +139,19 @@ class Tokenizer:
                     f"warning: tokenize: fastokens refused, using the reference (50 times slower): {self.fallback}"
                 )
                 print(message, file=sys.stderr, flush=True)
+        if self._engine is None:
+            self._engine = self._reference
+
+    @cached_property
+    def _reference(self) -> Reference:
+        """Loaded when it is first asked."""
+        return Reference(self._prepared.definition())
 
     @property
     def engine(self) -> str:
         """The library at work, with its version."""
+        assert self._engine is not None
         return self._engine.name
-
-    def _refuse_controls(self, definition: dict[str, Any]) -> None:
-        """Taking out the added tokens is not enough if the model's own vocabulary has them as pieces (Unigram)."""
-        special = np.array(sorted(special_ids(definition)), dtype=np.int32)
-        for text in control_tokens(definition):
-            hit = np.intersect1d(self._reference.encode_one(text), special)
-            if len(hit):
-                raise ValueError(f"the text '{text}' becomes the control id {hit[0]}; such a tokenizer cannot be used")
 
     def encode(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
         """Ids (int32, flat), offsets (int64, one more than texts) and the number of texts the engine gave up on.
@@ -168,10 +161,11 @@ class Tokenizer:
         """
         # One Python string per document, not per token: 7 % of the call. The library takes nothing else.
         strings = texts.to_pylist() if not texts.null_count else [text or "" for text in texts.to_pylist()]
+        assert self._engine is not None
         try:
             return *self._engine.encode(strings), 0
         except BaseException as error:
-            if self._engine is self._reference or not _is_failure(error):
+            if self._engine is self.__dict__.get("_reference") or not _is_failure(error):
                 raise
         rows, failed = [], 0
         for text in strings:

@@ -27,9 +27,7 @@ from curation.stage import Output, Stage
 from stages.tokenize.tokenizer_file import (
     DEFAULT_EOD,
     SHIPPED,
-    identify,
     known_identity,
-    read_definition,
     tokenizer_path,
 )
 
@@ -129,14 +127,14 @@ class Tokenize(Stage, name="tokenize"):
 
     def setup(self) -> None:
         from stages.tokenize.engine import Tokenizer
+        from stages.tokenize.prepared import load
 
         try:
-            definition, sha256 = read_definition(self.tokenizer)
-            found = identify(self.tokenizer, self.eod_token, definition, sha256)
+            prepared, found = load(self.tokenizer, self.eod_token)
             expected = known_identity(self.tokenizer, self.eod_token)
             if found != expected:  # the file changed after the run was planned, or the table is wrong
                 raise ValueError(f"the tokenizer is {found}, and its ids would be labelled {expected}")
-            self._tokenizer = Tokenizer(definition, self.engine)
+            self._tokenizer = Tokenizer(prepared, self.engine)
         except (ValueError, OSError, RuntimeError) as error:
             raise CurationError(f"tokenize: {error}") from error
 

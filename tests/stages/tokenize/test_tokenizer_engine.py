@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stages.tokenize import engine
 from stages.tokenize.engine import Reference, Tokenizer, first_difference
+from stages.tokenize.prepared import Prepared, load
 from stages.tokenize.probes import PROBES
 from stages.tokenize.tokenizer_file import control_tokens, text_only
 
@@ -264,7 +265,9 @@ def test_an_interrupt_is_not_taken_for_a_failure(small_definition, monkeypatch):
 
 def test_the_difference_is_named(small_definition):
     plain = text_only(small_definition)
-    difference = first_difference(WithoutNormalizer(plain), Reference(plain), ["plain", "e\u0301"])
+    probes = ["plain", "e\u0301"]
+    prepared = Prepared(lambda: plain, probes, *Reference(plain).encode(probes))
+    difference = first_difference(WithoutNormalizer(plain), prepared)
     assert difference.startswith("'e\\u0301' gave")
 
 
@@ -295,3 +298,23 @@ def test_correct_replaces_only_what_is_wrong(qwen):
     assert none == 0 and unseen[0] is broken
     (right, starts), wrong = qwen.correct(texts, np.arange(5), (broken, offsets))
     assert wrong == 1 and right.tolist() == ids.tolist() and starts.tolist() == offsets.tolist()
+
+
+def test_what_is_prepared_once_is_the_same_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made, who = load("qwen3", "<|endoftext|>")
+    [folder] = (tmp_path / "curation" / "tokenizers").iterdir()
+    assert sorted(file.name for file in folder.iterdir()) == ["facts.json", "ids", "starts", "text_only.json"]
+    monkeypatch.setattr("stages.tokenize.prepared.read_definition", lambda *_: pytest.fail("the cache was not used"))
+    again, same = load("qwen3", "<|endoftext|>")
+    assert (same, again.probes, again.definition()) == (who, made.probes, made.definition())
+    assert np.array_equal(again.ids, made.ids) and np.array_equal(again.starts, made.starts)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("ids", "text_only.json", "facts.json"):  # damaged: made again
+        (folder / name).write_bytes((folder / name).read_bytes()[:-8])
+        repaired, _ = load("qwen3", "<|endoftext|>")
+        assert np.array_equal(repaired.ids, made.ids) and repaired.definition() == made.definition()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no" / "folder"))
+    (tmp_path / "no").write_text("a file where the cache's folder would be")
+    assert np.array_equal(load("qwen3", "<|endoftext|>")[0].ids, made.ids)
