@@ -1,9 +1,13 @@
-"""From equal keys to clusters: buckets by a hash table, candidate edges, a keeper for each document, components.
+"""From equal keys to clusters: buckets by a hash table, candidate edges, spanning forests, components.
 
 Grouping billions of band keys is the part of MinHash that outgrows a machine, so it must cost little per key. Most
 keys are alone, and nobody needs them in order: a hash table that fits the cache says which row had a key first. Rows
 are dealt by other bits of the key into chunks small enough for that. On one core this groups 110 M rows a second of
-10^4 and 15 M of 5 x 10^6, 2 to 3 times as many as sorting them as plain integers, which beats argsort and group-by.
+10^4 and 15 M of 5 x 10^6, 2 to 4 times as many as sorting them as plain integers, which beats argsort and group-by.
+
+Components need no graph in one place: each task gives a spanning forest of the edges it has verified, and the union
+of the forests has the components of all edges. The smallest number in a component names it, so that names do not
+depend on the order of anything.
 
 Trade-off: a bucket of n documents gives up to 2 n - 3 edges (to its first document, and from each to the next), not
 n (n - 1) / 2. Pairs that only a full comparison would meet are missed, which matters little because alike documents
@@ -78,30 +82,45 @@ def _group(high, low, chunks, first, previous):
                 slot = (slot + np.uint64(1)) & np.uint64(slots - 1)
 
 
+@njit(nogil=True, cache=True)
+def _pairs(first, previous, document, rank, nodes, out):
+    """Pairs of document ranks, packed (smaller in the high half), of rows with an equal key; how many there are.
+
+    nodes: filled with the distinct documents, in order.
+    """
+    count = 0
+    here = np.uint64(0)
+    for i in range(document.size):
+        if i and document[i] != document[i - 1]:
+            here += np.uint64(1)
+        rank[i] = here
+        nodes[here] = document[i]
+        if previous[i] >= 0:
+            a = np.uint64(rank[first[i]])
+            b = np.uint64(rank[previous[i]])
+            if a != here:
+                out[count] = (a << np.uint64(32)) | here
+                count += 1
+            if b != a and b != here:
+                out[count] = (b << np.uint64(32)) | here
+                count += 1
+    return count
+
+
 def candidate_edges(first: np.ndarray, previous: np.ndarray, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of documents that share a key: each with the first of its bucket and with the one before it.
 
     `first` and `previous` are what `first_with_equal_key` gives, `document` holds non-decreasing numbers (int64), one
-    per row. Returns (a, b), a < b element by element, sorted, each pair once.
+    per row. Returns (a, b), a < b element by element, sorted, each pair once. OverflowError beyond 2^32 rows.
     """
-    member = np.flatnonzero(previous >= 0)
-    chained = member[previous[member] != first[member]]
-    a = document[np.concatenate([first[member], previous[chained]])]
-    b = document[np.concatenate([member, chained])]
-    nodes, i, j = distinct_edges(a[a != b], b[a != b])
-    return nodes[i], nodes[j]
-
-
-def distinct_edges(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A graph from its edges (a, b), int64: its nodes, sorted, and its edges as pairs (i, j) of indices into them,
-    sorted, each once. OverflowError beyond 2^32 nodes."""
-    nodes, index = np.unique(np.concatenate([a, b]), return_inverse=True)
-    if len(nodes) >> 32:
-        raise OverflowError("more than 2^32 documents have a candidate in one partition")
-    packed = (index[: len(a)].astype(np.uint64) << np.uint64(32)) | index[len(a) :].astype(np.uint64)
-    packed.sort()
-    packed = packed[np.diff(packed, prepend=~packed[:1]) != 0]
-    return nodes, (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    n = len(document)
+    if n >> 32:
+        raise OverflowError("more than 2^32 rows in one partition; give the stage more shuffle_partitions")
+    packed = np.empty(2 * int(np.count_nonzero(previous >= 0)), np.uint64)
+    nodes = np.empty(n, np.int64)
+    count = _pairs(first, previous, document, np.empty(n, np.uint32), nodes, packed)
+    a, b = _unpack(packed[:count])
+    return nodes[a], nodes[b]
 
 
 def bucket_sizes(first: np.ndarray) -> np.ndarray:
@@ -110,14 +129,42 @@ def bucket_sizes(first: np.ndarray) -> np.ndarray:
     return sizes[sizes > 1]
 
 
-def neighbours(n: int, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Undirected edges as adjacency lists: the neighbours of i are `targets[starts[i] : starts[i + 1]]`."""
-    source = np.concatenate([a, b])
-    target = np.concatenate([b, a])
-    order = np.argsort(source, kind="stable")
-    starts = np.zeros(n + 1, np.int64)
-    np.cumsum(np.bincount(source, minlength=n), out=starts[1:])
-    return starts, target[order]
+def _unpack(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct ones of packed pairs, sorted, as two int64 arrays. Sorts `packed`."""
+    packed.sort()
+    keep = np.ones(len(packed), bool)
+    keep[1:] = packed[1:] != packed[:-1]
+    packed = packed[keep]
+    return (packed >> np.uint64(32)).view(np.int64), (packed & np.uint64(0xFFFFFFFF)).view(np.int64)
+
+
+def distinct(values: np.ndarray) -> np.ndarray:
+    """Distinct values, increasing."""
+    values = np.sort(values)
+    keep = np.ones(len(values), bool)
+    keep[1:] = values[1:] != values[:-1]
+    return values[keep]
+
+
+def places(nodes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Index of each value in `nodes` (increasing, distinct, and holding all of them), int64."""
+    span = int(nodes[-1] - nodes[0]) + 1 if len(nodes) else 0
+    if span > 8 * len(values) + 65536:
+        return np.searchsorted(nodes, values)
+    table = np.empty(span, np.int64)  # numbers close together, as those of one shard are: no search
+    table[nodes - nodes[0] if span else nodes] = np.arange(len(nodes))
+    return table[values - nodes[0]] if span else table
+
+
+def distinct_edges(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A graph from its edges (a, b), int64: its nodes, sorted, and its edges as pairs (i, j) of indices into them,
+    sorted, each once. OverflowError beyond 2^32 nodes."""
+    nodes = distinct(np.concatenate([a, b]))
+    if len(nodes) >> 32:
+        raise OverflowError("more than 2^32 documents have a candidate in one partition")
+    i, j = places(nodes, a), places(nodes, b)
+    packed = (i.view(np.uint64) << np.uint64(32)) | j.view(np.uint64)
+    return nodes, *_unpack(packed)
 
 
 @njit(nogil=True, cache=True)
@@ -145,3 +192,11 @@ def components(n, a, b):
     for i in range(n):
         parent[i] = _find(parent, i)
     return parent
+
+
+def spanning_forest(nodes: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As few edges as hold together what the edges (a, b), indices into `nodes`, do: each node with the smallest one
+    of its component. One edge per node at most, however many came in."""
+    first = components(len(nodes), a, b)
+    member = np.flatnonzero(first != np.arange(len(nodes)))
+    return nodes[first[member]], nodes[member]

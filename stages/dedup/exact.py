@@ -13,18 +13,19 @@ import pyarrow as pa
 from pydantic import Field
 
 from curation.documents import column_type
-from curation.stage import Barrier, Outcome, Output, Sidecars
+from curation.stage import Outcome, Output, Sidecars
 from stages.dedup import duplicates
+from stages.dedup.keepers import KeepsOne, best_with_equal_key
 
 
-class ExactDedup(Barrier, name="exact_dedup"):
-    """Keeps the first of all documents with the same text, in the order of the inputs.
+class ExactDedup(KeepsOne, name="exact_dedup"):
+    """Keeps one of all documents with the same text: the first in the order of the inputs, or as `keep` says.
 
     With `normalize` two texts are the same if they have the same words in the same order; case, accents, punctuation,
     white space and character width do not count, digits do. Without it they must be equal byte for byte.
 
     A document whose text is null or empty is kept and counted (`without_text`): two pages without text are no copies
-    of each other. A text without any letter or digit is compared byte for byte.
+    of each other. A text without any letter or digit is compared byte for byte. `longest` has the most characters.
 
     The kept document's column `duplicates` says how many documents it stands for. If the column is there already, the
     counts of the removed documents are added up. `duplicates/` holds a row per removed document.
@@ -37,7 +38,7 @@ class ExactDedup(Barrier, name="exact_dedup"):
     shuffle_partitions: int = Field(64, ge=1, le=65536, description="parts the hashes are sorted in, one task each")
 
     def needs(self) -> tuple[str, ...]:
-        return ("id", "url", "text")
+        return tuple(dict.fromkeys(("id", "url", "text", *self.chosen_by())))
 
     def adds(self) -> dict[str, pa.DataType]:
         return {"duplicates": column_type("duplicates")}
@@ -55,10 +56,13 @@ class ExactDedup(Barrier, name="exact_dedup"):
         hashes = self.hashes(docs["text"])
         some = np.flatnonzero(hashes.any(axis=1))
         self.metrics.count("without_text", docs.num_rows - len(some))
+        scopes = self.scope_hashes(docs)
+        if scopes is not None:
+            hashes ^= scopes[:, None]
         high = hashes[some, 0]
         part = ((high >> np.uint64(32)) * np.uint64(self.shuffle_partitions)) >> np.uint64(32)
         present = pa.array(some)
-        return pa.table(
+        rows = pa.table(
             {
                 "partition": part.astype(np.int32),
                 "hash_hi": high.view(np.int64),
@@ -69,6 +73,7 @@ class ExactDedup(Barrier, name="exact_dedup"):
                 "duplicates": duplicates.weights(docs).take(present),
             }
         )
+        return rows if self.keep == "first" else rows.append_column("preference", [self.preferences(docs)[some]])
 
     def hashes(self, text: pa.ChunkedArray | pa.Array) -> np.ndarray:
         """xxh3-128 of each text as two uint64 (high, low), shape (n, 2); zeros for a text that is null or empty."""
@@ -93,23 +98,21 @@ class ExactDedup(Barrier, name="exact_dedup"):
         return result.astype(np.uint64)
 
     def gather(self, round: int, partition: int, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
-        from stages.dedup.clusters import first_with_equal_key
-
         if rows.num_rows == 0:
             return duplicates.VERDICTS.empty_table()
         address = rows["document"].to_numpy()
         if (np.diff(address) < 0).any():
             rows = rows.take(pa.array(np.argsort(address)))
             address = rows["document"].to_numpy()
-        keeper, _ = first_with_equal_key(
-            rows["hash_hi"].to_numpy().view(np.uint64), rows["hash_lo"].to_numpy().view(np.uint64)
-        )
+        high, low = (rows[name].to_numpy().view(np.uint64) for name in ("hash_hi", "hash_lo"))
+        preference = None if self.keep == "first" else rows["preference"].to_numpy()
+        keeper, first = best_with_equal_key(high, low, address, preference)
         return duplicates.verdicts(
             address,
             keeper,
             np.ones(len(keeper), np.float32),
             rows["duplicates"].to_numpy(),
-            keeper,
+            first,
             rows["id"],
             rows["url"],
         )

@@ -153,17 +153,25 @@ def signatures(words, starts, factors, permutations, out, sketches):
 def band_keys(signatures, bands):
     """One key per document and band (uint64, shape (n, bands)); documents equal in all rows of a band share its key.
 
-    The number of the band is part of the key, so that all bands can be sorted together.
+    The number of the band is part of the key, so that all bands can be sorted together. A key is a sum of products,
+    none of which waits for another.
     """
     n, size = signatures.shape
     rows = size // bands
+    factors = np.empty(rows, np.uint64)
+    factor = _MIX2
+    for j in range(rows):
+        factor = factor * _MIX1
+        factors[j] = factor
     keys = np.empty((n, bands), np.uint64)
     for d in range(n):
         for band in range(bands):
             h = np.uint64(band + 1) * _MIX2
-            for j in range(band * rows, (band + 1) * rows):
-                h = (h ^ np.uint64(signatures[d, j])) * _MIX1
-                h ^= h >> np.uint64(32)
+            for j in range(rows):
+                h += np.uint64(signatures[d, band * rows + j]) * factors[j]
+            h ^= h >> np.uint64(32)
+            h *= _MIX1
+            h ^= h >> np.uint64(29)
             h *= _MIX2
             keys[d, band] = h ^ (h >> np.uint64(32))
     return keys
@@ -196,39 +204,3 @@ def resemblances(sketches, a, b):
     for i in range(a.size):
         result[i] = resemblance(sketches, a[i], b[i])
     return result
-
-
-@njit(nogil=True, cache=True)
-def elect(order, starts, targets, sketches, least, keeper, jaccard):
-    """Give each document a keeper: itself, or one that it resembles by at least `least`.
-
-    Documents are taken in the order `order` (keepers first). One is compared with every neighbour that was taken
-    before it and stayed, and with the keepers of those that did not; it goes to the one it resembles most, the
-    earliest of equals, and stays if there is none. So a chain of ever more different documents is cut wherever its
-    end no longer resembles the document that would stand for it. The work is one comparison per edge at most.
-
-    keeper (int64) and jaccard (float64; 1 for those that stay) have one entry per document.
-    """
-    n = order.size
-    rank = np.empty(n, np.int64)
-    for i in range(n):
-        rank[order[i]] = i
-    compared = np.full(n, -1, np.int64)
-    for i in range(n):
-        document = order[i]
-        best = document
-        most = least
-        for k in range(starts[document], starts[document + 1]):
-            other = targets[k]
-            if rank[other] >= i:
-                continue
-            other = keeper[other]
-            if compared[other] == i:
-                continue
-            compared[other] = i
-            found = resemblance(sketches, document, other)
-            if found > most or (found == most and (best == document or rank[other] < rank[best])):
-                most = found
-                best = other
-        keeper[document] = best
-        jaccard[document] = most if best != document else 1.0

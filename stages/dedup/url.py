@@ -10,19 +10,19 @@ after quality filters, so that the one that stays is worth keeping.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curation.stage import Barrier, Outcome, Sidecars, reasons
+from curation.stage import Outcome, Sidecars, reasons
+from stages.dedup import duplicates
+from stages.dedup.keepers import KeepsOne, best_with_equal_key
 
 _VERDICTS = pa.schema([("partition", pa.int32()), ("row", pa.int64()), ("kept_id", pa.large_string())])
 
 
-class DedupUrls(Barrier, name="dedup_urls"):
+class DedupUrls(KeepsOne, name="dedup_urls"):
     """Keeps one document per URL, where URLs count as one that differ only in what does not select the page.
 
     Two URLs are the same if they agree after these are taken out: http or https, user name, `www.`, case of the host
@@ -30,19 +30,19 @@ class DedupUrls(Barrier, name="dedup_urls"):
     of query parameters, slashes at the end of the path, needless percent escapes, and the fragment unless it starts
     with `#!`. The case of the path counts. Documents without a URL that names a host are kept (counter `without_url`).
 
+    By default the first in the order of the inputs stays; `keep: newest` keeps the latest state of a page, `keep:
+    longest` the one with the most characters of text.
+
     Drop reason: `duplicate_url` (detail: `kept=<id>`).
     """
 
-    keep: Literal["first", "newest"] = Field(
-        "first", description="which document stays: the first in input order, or the one with the latest `date`"
-    )
     ignore_parameters: list[str] = Field(
         [], description="more query parameters that do not select a page; `name*` stands for all that start so"
     )
     shuffle_partitions: int = Field(64, ge=1, le=65536, description="parts the hashes are sorted in, one task each")
 
     def needs(self) -> tuple[str, ...]:
-        return ("id", "url", "date") if self.keep == "newest" else ("id", "url")
+        return tuple(dict.fromkeys(("id", "url", *self.chosen_by())))
 
     def setup(self) -> None:
         self.hashes(pa.array(["http://compile.example/"]))  # now, and not within the time limit of the first batch
@@ -64,36 +64,36 @@ class DedupUrls(Barrier, name="dedup_urls"):
         hashes = self.hashes(docs["url"])
         some = np.flatnonzero(hashes.any(axis=1))
         self.metrics.count("without_url", docs.num_rows - len(some))
+        scopes = self.scope_hashes(docs)
+        if scopes is not None:
+            hashes ^= scopes[:, None]
         high = hashes[some, 0]
         part = ((high >> np.uint64(32)) * np.uint64(self.shuffle_partitions)) >> np.uint64(32)
-        seconds = np.zeros(docs.num_rows, np.int64)
-        if self.keep == "newest":
-            dates = pc.cast(docs["date"], pa.timestamp("s", tz="UTC")).cast(pa.int64())
-            seconds = pc.fill_null(dates, np.iinfo(np.int64).min).to_numpy()
-        return pa.table(
+        rows = pa.table(
             {
                 "partition": part.astype(np.int32),
                 "hash_hi": high.view(np.int64),
                 "hash_lo": hashes[some, 1].view(np.int64),
-                "shard": np.full(len(some), shard, np.int32),
-                "row": row + some,
-                "date": seconds[some],
+                "document": duplicates.addresses(shard, row + some),
                 "id": docs["id"].take(pa.array(some)),
             }
         )
+        return rows if self.keep == "first" else rows.append_column("preference", [self.preferences(docs)[some]])
 
     def gather(self, round: int, partition: int, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
         if rows.num_rows == 0:
             return _VERDICTS.empty_table()
-        hi, lo, shard, row, date = (rows[n].to_numpy() for n in ("hash_hi", "hash_lo", "shard", "row", "date"))
-        # ~date orders the latest first and, unlike -date, has a value for the smallest integer too
-        order = np.lexsort((row, shard, ~date, lo, hi))
-        new = np.ones(len(order), bool)
-        new[1:] = (np.diff(hi[order]) != 0) | (np.diff(lo[order]) != 0)
-        keeper = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
-        dropped, kept = order[~new], keeper[~new]
+        rows = rows.sort_by("document")
+        address = rows["document"].to_numpy()
+        high, low = (rows[name].to_numpy().view(np.uint64) for name in ("hash_hi", "hash_lo"))
+        preference = None if self.keep == "first" else rows["preference"].to_numpy()
+        keeper, _ = best_with_equal_key(high, low, address, preference)
+        gone = np.flatnonzero(keeper != np.arange(len(keeper)))
         ids = rows["id"].cast(pa.large_string()).combine_chunks()
-        return pa.table([shard[dropped], row[dropped], ids.take(pa.array(kept))], schema=_VERDICTS)
+        return pa.table(
+            [duplicates.shards(address[gone]), duplicates.rows(address[gone]), ids.take(pa.array(keeper[gone]))],
+            schema=_VERDICTS,
+        )
 
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
         if verdicts.num_rows == 0:

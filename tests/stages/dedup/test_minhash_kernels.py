@@ -15,12 +15,12 @@ from stages.dedup.clusters import (
     components,
     distinct_edges,
     first_with_equal_key,
-    neighbours,
+    spanning_forest,
 )
+from stages.dedup.election import elect
 from stages.dedup.signatures import (
     SKETCH,
     band_keys,
-    elect,
     minima,
     permutations,
     powers,
@@ -240,27 +240,61 @@ def test_components_against_a_walk(graph):
 
 
 @settings(deadline=None)
-@given(graphs, st.randoms(use_true_random=False))
-def test_election_against_plain_python(graph, random):
+@given(graphs)
+def test_a_spanning_forest_has_the_components_of_its_graph_and_no_more_edges_than_nodes(graph):
     n, edges = graph
-    edges = sorted({(min(e), max(e)) for e in edges if e[0] != e[1]})
-    # Sketches with many ties: four levels of resemblance between any two.
-    sketches = np.array([[random.choice([1, 2]) for _ in range(3)] for _ in range(n)], np.uint8)
+    a, b = np.array([e[0] for e in edges], np.int64), np.array([e[1] for e in edges], np.int64)
+    nodes = np.arange(n) * 7
+    x, y = spanning_forest(nodes, a, b)
+    assert len(x) == n - len(set(components(n, a, b).tolist()))
+    assert (components(n, x // 7, y // 7) == components(n, a, b)).all()
+
+
+@pytest.mark.parametrize("large", [0, 10**9])
+@settings(deadline=None, max_examples=60)
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4), random=st.randoms(use_true_random=False))
+def test_election_against_plain_python(large, sizes, random):
+    n = sum(sizes)
+    # Sketches with many ties: eight bands, each one of three patterns or empty.
+    patterns = [bytes(8), b"\1" * 8, b"\2" * 8, b"\1" * 4 + b"\2" * 4]
+    rows = [b"".join(random.choice(patterns) for _ in range(8)) for _ in range(n)]
+    sketches = np.frombuffer(b"".join(rows), np.uint8).reshape(n, 64).copy()
     order = list(range(n))
     random.shuffle(order)
-    near = adjacency(n, edges)
-    keepers = {}
-    for document in order:
-        offers = {keepers[other] for other in near[document] if other in keepers}
-        good = [(-resemblance(sketches, document, o), order.index(o)) for o in offers]
-        good = [g for g in good if -g[0] >= 0.6]
-        keepers[document] = order[min(good)[1]] if good else document
+    starts = np.cumsum([0, *sizes])
+    keepers, found = {}, {}
+    for begin, end in itertools.pairwise(starts.tolist()):
+        stayed = []
+        for document in order[begin:end]:
+            offers = [
+                (resemblance(sketches, document, o), -order.index(o))
+                for o in stayed
+                if large or any(rows[o][i : i + 8] == rows[document][i : i + 8] != bytes(8) for i in range(0, 64, 8))
+            ]
+            best = max(offers, default=(0, 0))
+            keepers[document] = order[-best[1]] if best[0] >= 0.6 else document
+            found[document] = best[0] if best[0] >= 0.6 else 1.0
+            if keepers[document] == document:
+                stayed.append(document)
 
-    a, b = np.array([e[0] for e in edges], np.int64), np.array([e[1] for e in edges], np.int64)
     keeper, jaccard = np.empty(n, np.int64), np.empty(n)
-    elect(np.array(order), *neighbours(n, a, b), sketches, 0.6, keeper, jaccard)
+    elect(np.array(order), starts, sketches, 0.6, large, keeper, jaccard)
     assert keeper.tolist() == [keepers[d] for d in range(n)]
-    for document in range(n):
-        kept = keeper[document]
-        assert keeper[kept] == kept
-        assert jaccard[document] == (1 if kept == document else resemblance(sketches, document, kept)) >= 0.6
+    assert jaccard.tolist() == [found[d] for d in range(n)]
+
+
+def test_a_large_component_is_elected_by_index_as_without(monkeypatch):
+    """Families of sketches, of which members agree in about 85 % of the bytes."""
+    rng = np.random.default_rng(0)
+    families = rng.integers(1, 256, (40, 512), dtype=np.uint8)
+    of = rng.integers(0, 40, 3000)
+    other = rng.integers(1, 256, (3000, 512), dtype=np.uint8)
+    sketches = np.where(rng.random((3000, 512)) < 0.04, other, families[of])
+    order, starts = np.arange(3000), np.array([0, 3000])
+    keepers = []
+    for large in (10**9, 1):
+        keeper, jaccard = np.empty(3000, np.int64), np.empty(3000)
+        elect(order, starts, sketches, 0.7, large, keeper, jaccard)
+        keepers.append(keeper)
+    assert (keepers[0] == keepers[1]).all()
+    assert len(set(keepers[0].tolist())) == 40
