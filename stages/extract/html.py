@@ -88,9 +88,9 @@ class ExtractHtml(Stage, name="extract_html"):
     trafilatura's (resiliparse's, where `engine` is trafilatura). It has the same columns but for `text`, `extractor`
     and `id`, which is xxh128 of the page's id, a NUL and the extractor's name. A second text of the same words is left
     out, and where the engine's own is doubtful only the longer of the two is kept. Published: 71 % more tokens after
-    filtering, at equal scores of the models trained on them (Li et al. 2026, arXiv 2602.19548). Choose between the two
-    after the filters: `minhash_dedup: {keep: longest}` drops the shorter of two that are alike and keeps two that are
-    not. Drop repeated addresses before this stage, as both texts have the same.
+    filtering, at equal scores of the models trained on them (arXiv 2602.19548). Which of the two stays is decided after
+    the filters: `minhash_dedup: {keep: longest}` drops the shorter of two that are alike and keeps two that are not.
+    `dedup_urls` has no place in such a pipeline, as it keeps one document an address.
 
     Source of the fallback rule: measured here, see the head of the module.
     """

@@ -2,8 +2,8 @@
 
 This is the first stage of a web pipeline and sees every byte of a crawl, so it must be quick, must not be stopped by
 anything a broken file holds, and must account for each record. The work is in the modules beside this one:
-`warc_members` (where do records start), `warc_records` on a `warc_stream` (what belongs to a record), `http_payload`
-and `charset` (what does its payload say). Here the records become rows.
+`warc_members` (where do records start), `warc_records` and `arc_records` on a `warc_stream` (what belongs to a
+record), `http_payload` and `charset` (what does its payload say). Here the records become rows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ _CLOSED = re.compile(rb"</(?:html|body)\s*>", re.IGNORECASE)
 
 
 class ReadWarc(Reader, name="read_warc"):
-    """Reads WARC files (`.warc`, `.warc.gz`, `.warc.zst`) from any file system that fsspec knows.
+    """Reads WARC files (`.warc`, `.warc.gz`, `.warc.zst`) and ARC files (`.arc`, `.arc.gz`, versions 1 and 2) from any
+    file system that fsspec knows.
 
     Documents are the `response` and `resource` records whose payload is an HTML page fetched with a 2xx status. They
     get the columns `html` (decoded from the page's character encoding, with HTTP transfer and content encodings
@@ -63,7 +64,7 @@ class ReadWarc(Reader, name="read_warc"):
     (`records_request`, `records_revisit` …).
 
     A file may be broken in any way: whatever cannot be read becomes a failed row with the error, the offset and the
-    number of bytes skipped, and reading goes on at the next record. ARC and lz4 files are not read.
+    number of bytes skipped, and reading goes on at the next record. Files compressed with lz4 are not read.
     """
 
     max_record_mb: float = Field(

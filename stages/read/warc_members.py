@@ -47,7 +47,7 @@ class StoredFile:
         self._file = file
         self._chunk = b""
         self._start = 0
-        self._head: tuple[int, bytes] = (-1, b"")
+        self._head: tuple[object, bytes] = (None, b"")
 
     def at(self, offset: int, length: int, ahead: int = CHUNK) -> bytes:
         """The bytes [offset, offset + length), fewer only where the file ends; `ahead` bytes are read if need be.
@@ -72,8 +72,8 @@ class StoredFile:
 
     def head(self, offset: int, find: Callable[[StoredFile, int], bytes]) -> bytes:
         """`find(self, offset)`, remembered: it is asked at a member's end, and again at the next one's start."""
-        if self._head[0] != offset:
-            self._head = offset, find(self, offset)
+        if self._head[0] != (offset, find):
+            self._head = (offset, find), find(self, offset)
         return self._head[1]
 
 
@@ -113,9 +113,10 @@ class PlainMember:
 class GzipMember:
     """A gzip member, and those behind it that continue its records (block gzip, `cat` of cut pieces)."""
 
-    def __init__(self, file: StoredFile, position: int) -> None:
+    def __init__(self, file: StoredFile, position: int, codec: Codec) -> None:
         self.position = self.piece_start = position
         self._file = file
+        self._codec = codec
         self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
     def piece(self) -> bytes:
@@ -138,7 +139,7 @@ class GzipMember:
         return b""
 
     def resume(self) -> bool:
-        if not self._decoder.eof or not GZIP.continues(self._file, self.position):
+        if not self._decoder.eof or not self._codec.continues(self._file, self.position):
             return False
         self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
         return True
@@ -277,9 +278,15 @@ class Codec:
 
     name = ""
     magic = b""
+    holds = "a WARC"
+    head_length = 64  # decompressed bytes that tell whether a record starts
+
+    def begins(self, head: bytes) -> bool:
+        """Whether decompressed bytes are the beginning of a record."""
+        return begins(head)
 
     def head(self, file: StoredFile, offset: int) -> bytes:
-        """The first decompressed bytes of the member at `offset`, at most 64; empty if there is none."""
+        """The first decompressed bytes of the member at `offset`, at most `head_length`; empty if there is none."""
         raise NotImplementedError
 
     def open(self, file: StoredFile, offset: int) -> Member:
@@ -292,12 +299,12 @@ class Codec:
 
     def starts(self, file: StoredFile, offset: int) -> bool:
         """Whether a member whose first bytes are a WARC record starts at `offset`."""
-        return begins(file.head(offset, self.head))
+        return self.begins(file.head(offset, self.head))
 
     def continues(self, file: StoredFile, offset: int) -> bool:
         """Whether a member that starts in the middle of a record, or of something else, starts at `offset`."""
         head = file.head(offset, self.head)
-        return bool(head) and not begins(head)
+        return bool(head) and not self.begins(head)
 
     def find(self, file: StoredFile, start: int, end: int) -> int | None:
         """The first offset in [start, end) at which a WARC record starts, or None."""
@@ -325,7 +332,7 @@ class Gzip(Codec):
         for length in (1024, 1 << 17):  # the header's own fields can take 64 KiB and more
             decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
             try:
-                data = decoder.decompress(stored if length == 1024 else file.at(offset, length), 64)
+                data = decoder.decompress(stored if length == 1024 else file.at(offset, length), self.head_length)
             except zlib.error:
                 return b""
             if data:
@@ -333,7 +340,7 @@ class Gzip(Codec):
         return b""
 
     def open(self, file: StoredFile, offset: int) -> Member:
-        return GzipMember(file, offset)
+        return GzipMember(file, offset, self)
 
 
 class Zstd(Codec):

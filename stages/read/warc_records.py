@@ -17,7 +17,7 @@ tell a record from a payload that quotes one, so every range hops from header to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from stages.read.warc_members import CHUNK, GZIP, PIECE, Broken, Codec, PlainMember, StoredFile, Zstd
@@ -32,6 +32,8 @@ _NEXT = re.compile(rb"WARC/\d\.\d+\r?\n(?=(?:WARC|Content)-[A-Za-z-]{2,40}:)", r
 _NEXT_AFTER_BLOCK = re.compile(rb"\r?\n\r?\n(?=WARC/\d\.\d+\r?\n(?:WARC|Content)-[A-Za-z-]{2,40}:)", re.IGNORECASE)
 _PATTERN_LIMIT = 128  # bytes; the longest match of the two patterns above
 
+#: Finds the records of a stream; takes the stream, the limit, and where the records that matter start.
+Parse = Callable[..., Iterator["Record | Damage"]]
 #: Record types whose block may be a document. The others are told apart, counted, and not kept.
 DOCUMENT_TYPES = frozenset({"response", "resource"})
 
@@ -102,34 +104,34 @@ def parse_fields(header: bytes) -> dict[str, str]:
 
 
 def read_records(file: StoredFile, name: str, start: int, end: int, limit: int) -> Iterator[Record | Damage]:
-    """The records that start in bytes [start, end) of a file, and the damage there, in file order.
+    """The records that start in bytes [start, end) of a WARC or ARC file, and the damage there, in file order.
 
     Blocks of more than `limit` bytes are skipped. The compression is told by the first bytes, else by the name.
     """
+    from stages.read.arc_records import ArcGzip, arc_records
+
     head = file.at(0, 8)
     if not head:
         if start == 0:
             yield Damage(0, 0, "the file is empty")
     elif head[:3] == GZIP.magic or (name.endswith(".gz") and not head.startswith(b"WARC/")):
-        yield from _compressed(file, GZIP, start, end, limit)
+        arc = GZIP.head(file, 0).startswith(b"filedesc:") or name.endswith(".arc.gz")
+        yield from _compressed(file, ArcGzip() if arc else GZIP, arc_records if arc else _records, start, end, limit)
     elif head[:4] == Zstd.magic or head[1:4] == b"\x2a\x4d\x18" or name.endswith((".zst", ".zstd")):
-        yield from _compressed(file, Zstd.of(file), start, end, limit)
+        yield from _compressed(file, Zstd.of(file), _records, start, end, limit)
     elif head[:4] == b"\x04\x22\x4d\x18":
         if start == 0:
             yield Damage(0, file.size, "lz4 files are not read")
-    elif head.startswith(b"filedesc"):
-        if start == 0:
-            yield Damage(0, file.size, "ARC files are not read")
     else:
-        yield from _plain(file, start, end, limit)
+        arc = head.startswith(b"filedesc") or name.endswith(".arc")
+        yield from _plain(file, arc_records if arc else _records, start, end, limit)
 
 
-def _compressed(file: StoredFile, codec: Codec, start: int, end: int, limit: int) -> Iterator[Record | Damage]:
+def _compressed(
+    file: StoredFile, codec: Codec, parse: Parse, start: int, end: int, limit: int
+) -> Iterator[Record | Damage]:
     found: int | None = 0 if start == 0 else codec.find(file, start, end)
     if found is None:
-        return
-    if found == 0 and codec.head(file, 0).startswith(b"filedesc"):
-        yield Damage(0, file.size, "ARC files are not read")
         return
     at = found
     end = min(end, file.size)
@@ -140,7 +142,7 @@ def _compressed(file: StoredFile, codec: Codec, start: int, end: int, limit: int
         if not codec.starts(file, at):
             # Damage behind a member belongs to the task that has read the member, even if it lies behind `end`.
             after = codec.find(file, at + 1, file.size) or file.size
-            yield Damage(at, after - at, f"no {codec.name} member with a WARC record starts here")
+            yield Damage(at, after - at, f"no {codec.name} member with {codec.holds} record starts here")
             at = after
             continue
         if at >= end:
@@ -149,7 +151,7 @@ def _compressed(file: StoredFile, codec: Codec, start: int, end: int, limit: int
         stream = Stream(lambda _, p=member_start: (codec.open(file, p), 0))  # type: ignore[misc]
         error: Broken | None = None
         try:
-            for item in _records(stream, limit):
+            for item in parse(stream, limit):
                 item.offset, item.ordinal = member_start, ordinal
                 ordinal += 1
                 yield item
@@ -166,13 +168,13 @@ def _compressed(file: StoredFile, codec: Codec, start: int, end: int, limit: int
         at = after
 
 
-def _plain(file: StoredFile, start: int, end: int, limit: int) -> Iterator[Record | Damage]:
+def _plain(file: StoredFile, parse: Parse, start: int, end: int, limit: int) -> Iterator[Record | Damage]:
     def reopen(offset: int) -> tuple[PlainMember, int]:
         # Small reads while only hopping over records that belong to other tasks.
         return PlainMember(file, offset, 1 << 13 if offset < start else PIECE), offset
 
     empty = True
-    for item in _records(Stream(reopen, seekable=True), limit, start):
+    for item in parse(Stream(reopen, seekable=True), limit, start):
         empty = False
         if item.offset >= end:
             return
@@ -191,7 +193,7 @@ def _records(stream: Stream, limit: int, start: int = 0) -> Iterator[Record | Da
     at = 0
     distrust = False  # a block over the limit has turned out to be a lie: look for the next record at once
     while True:
-        at = _skip_newlines(stream, at)
+        at = skip_newlines(stream, at)
         stream.forget(at)
         head = stream.peek(at, 1024)
         if not head:
@@ -201,9 +203,9 @@ def _records(stream: Stream, limit: int, start: int = 0) -> Iterator[Record | Da
             head = stream.peek(at, HEADER_LIMIT)
             ends = _HEADER_END.search(head)
         if _START.match(head) is None or ends is None:
-            after = _find(stream, at + 1, _NEXT, 0)
+            after = find_in(stream, at + 1, _NEXT, 0)
             if after is None:
-                after = _end(stream, at)
+                after = end_of(stream, at)
                 if stream.cut is not None:
                     return  # the caller reports it, once
             error = "an unfinished WARC record header" if _START.match(head) else "no WARC record header"
@@ -227,8 +229,8 @@ def _records(stream: Stream, limit: int, start: int = 0) -> Iterator[Record | Da
             if whole and _ends_at(stream, stop):
                 after = stop
         if after < 0:
-            found = _find(stream, at + ends.start(), _NEXT_AFTER_BLOCK, limit)
-            after = stop = _end(stream, begin) if found is None else max(found, begin)
+            found = find_in(stream, at + ends.start(), _NEXT_AFTER_BLOCK, limit)
+            after = stop = end_of(stream, begin) if found is None else max(found, begin)
             distrust = distrust or length > limit
             short = stop < begin + length
             if short and found is None and stop - begin >= 4 and stream.peek(stop - 4, 4) == b"\r\n\r\n":
@@ -245,7 +247,7 @@ def _records(stream: Stream, limit: int, start: int = 0) -> Iterator[Record | Da
         at = after
 
 
-def _skip_newlines(stream: Stream, at: int) -> int:
+def skip_newlines(stream: Stream, at: int) -> int:
     while True:
         data = stream.peek(at, 16, cross=False) or stream.peek(at, 16)
         rest = data.lstrip(b"\r\n")
@@ -269,8 +271,13 @@ def _ends_at(stream: Stream, at: int) -> bool:
     return True
 
 
-def _find(stream: Stream, at: int, pattern: re.Pattern[bytes], keep: int) -> int | None:
-    """Where `pattern` matches first at or behind `at`, or None. Keeps `keep` bytes behind `at` in the window."""
+def find_in(
+    stream: Stream, at: int, pattern: re.Pattern[bytes], keep: int, longest: int = _PATTERN_LIMIT
+) -> int | None:
+    """Where `pattern` matches first at or behind `at`, or None. Keeps `keep` bytes behind `at` in the window.
+
+    longest: bytes that a match takes at most.
+    """
     begin = at
     while True:
         data = stream.peek(at, CHUNK)
@@ -279,12 +286,12 @@ def _find(stream: Stream, at: int, pattern: re.Pattern[bytes], keep: int) -> int
             return at + match.start()
         if len(data) < CHUNK:
             return None
-        at += len(data) - _PATTERN_LIMIT
+        at += len(data) - longest
         if at - begin > keep:
             stream.forget(at)
 
 
-def _end(stream: Stream, at: int) -> int:
+def end_of(stream: Stream, at: int) -> int:
     """The stream's length, read to its end from `at` on."""
     while n := stream.need(at, PIECE):
         at += n

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
-from stages.extract.html import ExtractHtml, clean
+from curation.documents import part_id
+from stages.extract.html import ExtractHtml, clean, distinct
 from stages.extract.html_depth import page_shape
 
 PARAGRAPHS = [
@@ -133,6 +134,36 @@ def test_trafilatura_does_not_remember_other_pages(extract):
     first = extract(ARTICLE, engine="trafilatura")["text"]
     extract(*[ARTICLE.replace("Rain", f"Rain{i}") for i in range(6)], engine="trafilatura")
     assert extract(ARTICLE, engine="trafilatura")["text"] == first
+
+
+def test_union_keeps_two_texts_of_a_page():
+    """Texts of the same words, and such as a doubtful engine leaves, are not doubled."""
+    plain = "<html><body><article>" + "".join(f"<p>{p}</p>" for p in PARAGRAPHS) + "</article></body></html>"
+    ended = ARTICLE.replace("</article>", "<div class='tags'>water, house</div></article>")
+    pages = [ended, None, plain, COLLAPSING, "<p>" * 20]
+    for engine, other in (("resiliparse", "trafilatura"), ("lines", "trafilatura"), ("trafilatura", "resiliparse")):
+        alone, both = ExtractHtml(engine=engine), ExtractHtml(engine=engine, union=True)
+        alone.setup()
+        both.setup()
+        one, two = alone(table(pages)), both(table(pages))
+        assert two.dropped.equals(one.dropped)
+        rows, added = two.docs.to_pylist(), two.added.to_pylist()
+        assert [row["extractor"] for row in rows][:3] == [engine, None, engine]
+        assert [row["text"] for row in rows][:3] == [row["text"] for row in one.docs.to_pylist()][:3]
+        assert added[0] | {"id": "0", "text": rows[0]["text"], "extractor": engine} == rows[0]
+        assert added[0]["extractor"] == other and added[0]["text"] != rows[0]["text"]
+        assert added[0]["id"] == part_id("0", other) != part_id("1", other)
+        if engine == "resiliparse":  # what the collapsed rule leaves is not worth a document
+            assert two.added_behind.tolist() == [0] and rows[3]["extractor"] == "trafilatura"
+        assert added[0]["text"] == ExtractHtml(engine=other)(table([ended])).docs["text"][0].as_py()
+
+
+def test_distinct():
+    same = [("a", "• One, two\n\n• three"), ("b", "One two\nthree"), ("c", ""), ("d", "One three")]
+    assert distinct(same) == [("a", "• One, two\n\n• three"), ("d", "One three")]
+    assert distinct([("a", " \x00\n"), ("b", "words")]) == [("b", "words")]
+    assert distinct([("a", "—"), ("b", "")]) == [("a", "—")]
+    assert distinct([]) == []
 
 
 # --- hostile and broken pages

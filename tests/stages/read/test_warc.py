@@ -543,8 +543,8 @@ def test_pages_that_quote_records_are_pages(read):
     [
         (b"", ".warc.gz", "empty"),
         (b"\r\n\n", ".warc", "empty"),
-        (b"filedesc://x.arc 0.0.0.0 20240101000000 text/plain 76\n", ".arc", "ARC"),
-        (gzip.compress(b"filedesc://x.arc 0.0.0.0 20240101000000 text/plain 76\n"), ".arc.gz", "ARC"),
+        (b"<html>no archive at all</html>", ".arc", "no ARC record"),
+        (gzip.compress(b"some other text" * 99), ".arc.gz", "no gzip member with an ARC"),
         (b"\x04\x22\x4d\x18....", ".warc.lz4", "lz4"),
         (b"<html>no archive at all</html>", ".warc", "no WARC record"),
         (bytes(range(256)) * 40, ".warc.gz", "no gzip member"),
