@@ -80,12 +80,26 @@ def fold(character: str, fold_digits: bool = True) -> int:
 
 @cache
 def fold_table(fold_digits: bool = True) -> np.ndarray:
-    """The table: uint32, one entry per code point up to U+10FFFF (most of it never touched). Takes 0.2 s to build."""
+    """The table: uint32, one entry per code point up to U+10FFFF (most of it never touched). Takes 0.1 s to build."""
     table = np.zeros(0x110000, np.uint32)
-    for code in (*range(0xD800), *range(0xF900, 0x33480), *range(0xE0000, 0xE01F0)):
+    for code in (*range(0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0xD800), *range(0xF900, 0x20000)):
         table[code] = fold(chr(code), fold_digits)
+    for code in (*range(0x2F800, 0x2FA20), *range(0xE0000, 0xE01F0)):
+        table[code] = fold(chr(code), fold_digits)
+    # Han ideographs and Hangul syllables, two thirds of all: letters that fold to themselves
+    for first, last, own in ((0x3400, 0xA000, True), (0xAC00, 0xD7A4, False), (0x20000, 0x2F800, True)):
+        _letters(table, first, last, WORD_OF_ITS_OWN if own else 0)
+    _letters(table, 0x2FA20, 0x33480, WORD_OF_ITS_OWN)
     table.flags.writeable = False
     return table
+
+
+def _letters(table: np.ndarray, first: int, last: int, flag: int) -> None:
+    """Fill table[first:last] where every letter is folded to itself and all else separates (0x4DC0: hexagrams)."""
+    category = unicodedata.category
+    codes = np.arange(first, last, dtype=np.uint32)
+    letters = np.fromiter((category(chr(code))[0] == "L" for code in range(first, last)), bool, last - first)
+    table[first:last] = np.where(letters, codes | np.uint32(flag), 0)
 
 
 def text_buffers(text: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

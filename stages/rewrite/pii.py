@@ -33,6 +33,9 @@ EMAIL = (
 )
 
 _IPV4_CANDIDATE = r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]"
+# Where to look closer: Python's `re` runs over text six times as fast for a pattern that starts with a set of characters
+# as for one that starts with a look-behind. An address starts where such a row starts, and ends where it ends.
+_IPV4_ROW = re.compile(r"[0-9][0-9]{0,2}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 # A row of four numbers is an address unless it goes on, or stands after a word for version or section.
 _IPV4 = re.compile(rf"(?<![\w.\-])(?<!\d,)({_OCTET}\.){{3}}{_OCTET}(?![\w\-]|\.\d|,\d{{3}}\b)")
 # Four small numbers are rather a section or a version (2.6.1.10): in technical text nine of ten, while one address in
@@ -127,6 +130,8 @@ class ReplacePii(Stage, name="replace_pii"):
 
         def replace(match: re.Match[str]) -> str:
             nonlocal count
+            if not _IPV4.match(text, match.start()):
+                return match.group()
             before = text[max(0, match.start() - 12) : match.start()]
             is_small = all(len(number) < 3 for number in match.group().split("."))
             is_doubtful = (is_small and not _ADDRESS_BEFORE.search(before)) or _VERSION_BEFORE.search(before)
@@ -135,7 +140,7 @@ class ReplacePii(Stage, name="replace_pii"):
             count += 1
             return self.ip or ""
 
-        return _IPV4.sub(replace, text), count
+        return _IPV4_ROW.sub(replace, text), count
 
     def _replace_ipv6(self, text: str) -> tuple[str, int]:
         count = 0

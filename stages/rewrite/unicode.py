@@ -11,7 +11,6 @@ and emoji stay as the author wrote them; ftfy's and NFKC's habit to normalise th
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
@@ -86,7 +85,7 @@ class FixUnicode(Stage, name="fix_unicode"):
             normalization=None,
             explain=False,
         )
-        composable_pattern()  # 0.3 s, once a worker
+        composable_pattern()  # 0.1 s, once a worker
 
     def __call__(self, docs: pa.Table) -> pa.Table:
         if self._ftfy is None:
@@ -156,7 +155,8 @@ def composable_pattern() -> str:
     replaces, what may combine with a character before it, and marks, which may have to change places.
     """
     codes = set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))  # Hangul vowels and finals, composed by rule
-    for code in range(sys.maxunicode + 1):
+    # No other block has one: the rest is Han, Hangul syllables, surrogates, private use and what is not assigned yet.
+    for code in (*range(0x300, 0x3400), *range(0xA000, 0xAC00), *range(0xF900, 0x20000), *range(0x2F800, 0x2FA20)):
         character = chr(code)
         if unicodedata.combining(character) or unicodedata.normalize("NFC", character) != character:
             codes.add(code)
