@@ -8,7 +8,7 @@ be such a phrase from its first to its last letter, or begin like a banner, so t
 The phrases are data (`boilerplate_lines.json`, written for this project). RE2 looks for all of them in one pass.
 
 Trade-off: lists find what is on them. A banner worded in another way stays; a new phrase is a line in the data file,
-or in `phrases`.
+or a key of the stage.
 """
 
 from __future__ import annotations
