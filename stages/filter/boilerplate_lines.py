@@ -113,9 +113,9 @@ def line_patterns(begin: tuple[str, ...] = (), whole: tuple[str, ...] = ()) -> d
     open_ = "|".join(_escaped(phrase) for phrase in lists["begin"] if phrase.endswith("*") or _UNSPACED.search(phrase))
     ended = rf"(?:{words['begin']})(?:[^\pL\pM\n][^\n]{{0,{_LONGEST}}})?"
     long = rf"(?im)^{lead}(?:{ended}|(?:{open_})[^\n]{{0,{_LONGEST}}})(?:\n|\z)"
-    whole = rf"(?im)^{lead}(?:{words['whole']})[^\pL\pM\n]*(?:\n|\z)"
+    alone = rf"(?im)^{lead}(?:{words['whole']})[^\pL\pM\n]*(?:\n|\z)"
     # Asked of every text, so without what costs RE2 its fast path: case, `^`, and the tails.
-    return {"begin": long, "whole": whole, "any": rf"\n{lead}(?:{words['begin']}|{words['whole']})"}
+    return {"begin": long, "whole": alone, "any": rf"\n{lead}(?:{words['begin']}|{words['whole']})"}
 
 
 def _escaped(phrase: str) -> str:
