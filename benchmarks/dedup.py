@@ -7,16 +7,20 @@ FOLDER holds parquet files with the columns `id` and `text`. Three things are me
 signature  text to signatures and sketches: ours is what the stage does per batch before the shuffle; theirs is
            `MinhashDedupSignature`'s n-grams, hashes and permutations, without its files. datatrove's English word
            tokenizer is spaCy; where that is not installed words are split at white space, which is five times faster.
-           Theirs runs on a sample of the documents.
-lsh        signatures to clusters: ours is both gather rounds, with every removal verified; theirs is stages 2 and 3,
-           which verify nothing, over files in a temporary folder. Both get the same signatures (ours, written in
-           their format, the documents' several times over with other values) and must find that as many documents
-           hang together, or the benchmark fails.
+           rensa, gaoya and datasketch, where they are installed, get word 5-grams too and make 112 values: rensa from
+           n-grams that Python joins, as it has no text front end, gaoya from the text, index included, datasketch from
+           n-grams, with xxh32 and in bulk. All of them run on a sample of the documents.
+lsh        signatures to clusters: band keys, the pairs of equal keys, and the components of all pairs; theirs is
+           stages 2 and 3, over files in a temporary folder. Both get the same signatures (ours, written in their
+           format, the documents' several times over with other values) and must find that as many documents hang
+           together, or the benchmark fails. What datatrove has no part for, verifying each pair, choosing keepers and
+           naming them by id, is timed beside it and in a ratio of its own. Files are on datatrove's side alone.
 exact      text to 128-bit hashes of the normalised words.
 
 If the folder has a `truth_planted.parquet` (id_a, id_b, jaccard: pairs and their true Jaccard index) the share of
 pairs that were found is printed per bin beside what banding promises, and how alike removed documents and those kept
-for them are. Last lines: `ratio minhash_vs_datatrove N` and `ratio lsh_vs_datatrove N`.
+for them are. Last lines: `ratio minhash_vs_datatrove N`, one for each other peer, `ratio lsh_vs_datatrove N` and
+`ratio lsh_verified_vs_datatrove N`.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ import io
 import re
 import tempfile
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +56,6 @@ from datatrove.pipeline.dedup.minhash import (
 from datatrove.utils.logging import logger
 
 from curation.stage import Sidecars
-from stages.dedup.clusters import components, distinct_edges
 from stages.dedup.exact import ExactDedup
 from stages.dedup.minhash import MinhashDedup, Signed
 
@@ -65,8 +69,8 @@ class OneShard(Sidecars):
     def __init__(self, table: pa.Table):
         self.table = table
 
-    def rows(self, shard: int, rows: np.ndarray) -> pa.Table:
-        return self.table.take(pa.array(rows))
+    def rows(self, shard: int, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        return self.table.select(list(columns)).take(pa.array(rows))
 
     def shards(self) -> int:
         return 1
@@ -137,13 +141,6 @@ def gathered(stage: MinhashDedup, rows: pa.Table, beside: pa.Table) -> tuple[lis
     return times, pairs, rows
 
 
-def hanging_together(edges: pa.Table) -> int:
-    """How many documents transitive closure of all candidate pairs would remove."""
-    nodes, a, b = distinct_edges(edges["a"].to_numpy(), edges["b"].to_numpy())
-    first = components(len(nodes), a, b)
-    return len(nodes) - len(np.unique(first))
-
-
 def datatrove_lsh(stage: MinhashDedup, signatures: np.ndarray, words: np.ndarray, folder: str) -> tuple[float, int]:
     """CPU seconds of datatrove's stages 2 and 3 on our signatures, and how many documents they would remove."""
     config = MinhashConfig(hash_config=HashConfig(precision=32))
@@ -168,6 +165,46 @@ def datatrove_lsh(stage: MinhashDedup, signatures: np.ndarray, words: np.ndarray
 
     taken, _ = seconds(run)
     return taken, sum(file.stat().st_size // 4 for file in Path(folder, "removed").glob("*.remove"))
+
+
+def rensa_signatures(texts: list[str], ngram: int, count: int) -> object:
+    from rensa import RMinHash
+
+    return RMinHash.digest_matrix_from_token_sets([list(set(grams(t, ngram))) for t in texts], num_perm=count, seed=1)
+
+
+def gaoya_signatures(texts: list[str], ngram: int, count: int) -> object:
+    from gaoya.minhash import MinHashStringIndex
+
+    index = MinHashStringIndex(
+        hash_size=32, jaccard_threshold=0.7, num_bands=count // 8, band_size=8, num_hashes=count, analyzer="word",
+        lowercase=True, ngram_range=(ngram, ngram),
+    )  # fmt: skip
+    for i, text in enumerate(texts):
+        index.insert_document(i, text)
+    return index
+
+
+def datasketch_signatures(texts: list[str], ngram: int, count: int) -> object:
+    from datasketch import MinHash
+
+    tokens = ([gram.encode() for gram in set(grams(t, ngram))] for t in texts)
+    return MinHash.bulk(tokens, num_perm=count, hashfunc=xxhash.xxh32_intdigest)
+
+
+def grams(text: str, n: int) -> list[str]:
+    """Word n-grams as strings, as users of these libraries make them."""
+    words = text.lower().split()
+    return [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+
+#: Name -> text to signatures, of libraries that may be installed.
+PEERS = {"rensa": rensa_signatures, "gaoya": gaoya_signatures, "datasketch": datasketch_signatures}
+
+
+def closed(stage: MinhashDedup, pairs: pa.Table) -> pa.Table:
+    """Components of all pairs, without a check."""
+    return stage.gather(2, 0, pairs, OneShard(pairs))
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
@@ -221,7 +258,7 @@ def main() -> None:
 
     docs = read(options.folder)
     size = megabytes(docs["text"])
-    stage = MinhashDedup()
+    stage = MinhashDedup(shuffle_partitions=16)
     stage.setup()
     scattered(stage, docs.slice(0, BATCH))  # compiles
     tokenizer = "spaCy"
@@ -238,6 +275,7 @@ def main() -> None:
     print(f"{docs.num_rows} documents, {size:.1f} MB; datatrove's words: {tokenizer}", flush=True)
 
     ours_per_mb, theirs_per_mb, exact_per_mb = [], [], []
+    others: dict[str, list[float]] = {name: [] for name in PEERS if importlib.util.find_spec(name)}
     exact = ExactDedup()
     exact.setup()
     for i in range(options.rounds):
@@ -250,10 +288,14 @@ def main() -> None:
         ours_per_mb.append(taken / size)
         taken, _ = seconds(lambda texts=texts: [theirs.get_signature(theirs.get_shingles(t)) for t in texts])
         theirs_per_mb.append(taken / megabytes(sample))
+        for name, per_mb in others.items():
+            taken, _ = seconds(lambda n=name, t=texts: PEERS[n](t, stage.ngram, stage.bands * stage.rows))
+            per_mb.append(taken / megabytes(sample))
         taken, _ = seconds(lambda: [exact.scatter(b, 0, 0) for b in batches(docs)])
         exact_per_mb.append(taken / size)
         print(
-            f"signature: ours {1 / ours_per_mb[-1]:.1f} MB/s, datatrove {1 / theirs_per_mb[-1]:.2f} MB/s; "
+            f"signature: ours {1 / ours_per_mb[-1]:.1f} MB/s, datatrove {1 / theirs_per_mb[-1]:.2f} MB/s, "
+            f"{''.join(f'{name} {1 / per_mb[-1]:.1f} MB/s, ' for name, per_mb in others.items())}"
             f"exact {1 / exact_per_mb[-1]:.1f} MB/s"
         )
     signature_ratio = float(np.median(theirs_per_mb) / np.median(ours_per_mb))
@@ -261,29 +303,36 @@ def main() -> None:
     rows, beside = scattered(stage, docs)
     _, _, verdicts = gathered(stage, rows, beside)  # compiles, and answers for the quality
     signed = repeated(stage.signatures(docs["text"]), options.copies)
-    many = pa.concat_tables([beside] * options.copies)
-    ours, datatrove = [], []
+    many = pa.concat_tables([beside] * options.copies).combine_chunks()
+    ours, verified, datatrove = [], [], []
+    closed(stage, rows.select(["document"]).rename_columns(["a"]).append_column("b", rows["document"]))  # compiles
     for _ in range(options.rounds):
         keys, bands = seconds(lambda: stage.band_rows(signed, 0, 0))
         times, edges, _ = gathered(stage, bands, many)
-        ours.append(keys + sum(times))
+        verified.append(keys + sum(times))
+        closing, components_found = seconds(lambda edges=edges: closed(stage, edges))
+        ours.append(keys + times[0] + closing)
+        hang = components_found.num_rows - pc.count_distinct(components_found["component"]).as_py()
         with tempfile.TemporaryDirectory() as folder:
             taken, removed = datatrove_lsh(stage, signed.signatures, signed.words, folder)
         datatrove.append(taken)
-        if hanging_together(edges) != removed:
-            raise SystemExit(f"closure removes {hanging_together(edges)} documents here and {removed} in datatrove")
+        if hang != removed:
+            raise SystemExit(f"closure removes {hang} documents here and {removed} in datatrove")
         print(
-            f"lsh: {bands.num_rows} band keys, {edges.num_rows} pairs; ours {ours[-1]:.3f} s "
-            f"(keys {keys:.3f}, rounds {' '.join(f'{t:.3f}' for t in times)}), "
+            f"lsh: {bands.num_rows} band keys, {edges.num_rows} pairs; ours {ours[-1]:.3f} s, verified "
+            f"{verified[-1]:.3f} s (keys {keys:.3f}, rounds {' '.join(f'{t:.3f}' for t in times)}), "
             f"datatrove {datatrove[-1]:.3f} s; closure removes {removed} in both"
         )
     if (options.folder / "truth_planted.parquet").exists():
         quality(options.folder, docs, verdicts, stage)
-    shuffled = rows.nbytes / docs.num_rows
+    shuffled = rows.drop_columns(["partition"]).nbytes / docs.num_rows  # a file holds its partitions one by one
     kept = beside.select(["sketch"]).nbytes / docs.num_rows
     print(f"shuffled {shuffled:.0f} bytes a document, sketches {kept:.0f} bytes a document")
     print(f"ratio minhash_vs_datatrove {signature_ratio:.1f}")
+    for name, per_mb in others.items():
+        print(f"ratio minhash_vs_{name} {np.median(per_mb) / np.median(ours_per_mb):.1f}")
     print(f"ratio lsh_vs_datatrove {np.median(datatrove) / np.median(ours):.1f}")
+    print(f"ratio lsh_verified_vs_datatrove {np.median(datatrove) / np.median(verified):.1f}")
 
 
 if __name__ == "__main__":

@@ -259,7 +259,7 @@ class SidecarFiles(Sidecars):
             self._indices[name] = schema, places[1:]
         return self._indices[name]
 
-    def rows(self, shard: int, rows: np.ndarray) -> pa.Table:
+    def rows(self, shard: int, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """CorruptFile if the file does not hold what was written there."""
         name = self._names[shard]
         if name is None:
@@ -267,11 +267,12 @@ class SidecarFiles(Sidecars):
         schema, places = self._index(name)
         batch = rows // SIDECAR_ROWS
         needed = np.unique(batch)
-        tables = [
-            pa.Table.from_batches([pa.ipc.read_record_batch(self._files.checked(name, *places[i].tolist()), schema)])
+        batches = [
+            pa.ipc.read_record_batch(self._files.checked(name, *places[i].tolist()), schema).select(list(columns))
             for i in needed.tolist()
         ]
         # Where the batches that were read begin, once put together; only the last one of a file may be short
         found = np.searchsorted(needed, batch) * SIDECAR_ROWS + rows % SIDECAR_ROWS
-        together = pa.concat_tables(tables) if tables else schema.empty_table()
-        return together.take(pa.array(found))
+        if not batches:
+            return schema.empty_table().select(list(columns))
+        return pa.Table.from_batches(batches).combine_chunks().take(pa.array(found))

@@ -205,8 +205,8 @@ class Reader(Stage):
 class Sidecars:
     """Random access to the per-document rows that a barrier's `sidecar` kept for every shard (its signatures)."""
 
-    def rows(self, shard: int, rows: np.ndarray) -> pa.Table:
-        """The sidecar rows of the documents `rows` (increasing row numbers) of one shard, in that order."""
+    def rows(self, shard: int, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Columns of the sidecar rows of the documents `rows` (increasing row numbers) of one shard, in that order."""
         raise NotImplementedError
 
     def shards(self) -> int:

@@ -19,8 +19,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-#: Rows that share a hash table, about; its slots (4 bytes, twice as many) and their keys stay in the L2 cache.
-_CHUNK = 1 << 15
+#: Rows that share a hash table, about; its slots (4 bytes, twice as many) and their keys stay near the L1 cache.
+_CHUNK = 1 << 13
 
 
 def first_with_equal_key(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

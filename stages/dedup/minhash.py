@@ -304,7 +304,7 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         starts = np.flatnonzero(np.diff(shard, prepend=-1))
         found = []
         for start, end in zip(starts, [*starts[1:], len(address)], strict=True):
-            table = sidecars.rows(int(shard[start]), duplicates.rows(address[start:end]))
+            table = sidecars.rows(int(shard[start]), duplicates.rows(address[start:end]), ("sketch", *columns))
             column = table["sketch"].combine_chunks()
             data = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, SKETCH)
             sketches[start:end] = data[column.offset : column.offset + len(column)]

@@ -156,7 +156,7 @@ class FirstOfEachLetter(Barrier):
             for r in order:
                 keeper = first.setdefault(r["code"], r)
                 if keeper is not r:
-                    kept = sidecars.rows(keeper["shard"], np.array([keeper["row"]]))["id"][0].as_py()
+                    kept = sidecars.rows(keeper["shard"], np.array([keeper["row"]]), ["id"])["id"][0].as_py()
                     out.append({"partition": 0, "shard": r["shard"], "row": r["row"], "kept": kept})
             schema = [("partition", pa.int32()), ("shard", pa.int32()), ("row", pa.int64()), ("kept", pa.string())]
             return pa.Table.from_pylist(out, pa.schema(schema))

@@ -112,7 +112,7 @@ def test_an_exchange_without_rows_and_a_sidecar(tmp_path):
     with open(tmp_path / "s.arrow", "wb") as file:
         write_sidecar(file, [pa.table({"x": [0, 1, 2]}), pa.table({"x": [3, 4]})])
     sidecars = SidecarFiles(Storage(str(tmp_path)), ["s.arrow"])
-    assert sidecars.rows(0, np.array([1, 4]))["x"].to_pylist() == [1, 4] and sidecars.shards() == 1
+    assert sidecars.rows(0, np.array([1, 4]), ["x"])["x"].to_pylist() == [1, 4] and sidecars.shards() == 1
 
 
 def test_a_changed_byte_is_found_wherever_it_is(tmp_path):
@@ -127,7 +127,7 @@ def test_a_changed_byte_is_found_wherever_it_is(tmp_path):
     def read():
         parts = ExchangeFiles(storage, [("e.arrow", index)])
         return [parts.partition(i).to_pylist() for i in (0, 1)], SidecarFiles(storage, ["s.arrow"]).rows(
-            0, np.arange(600)
+            0, np.arange(600), ["partition", "id"]
         )
 
     whole = read()
