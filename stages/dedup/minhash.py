@@ -20,11 +20,13 @@ settle what no one can see.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, PrivateAttr
+import pyarrow.compute as pc
+from pydantic import Field, PrivateAttr, model_validator
 
 from curation.documents import column_type
 from curation.stage import Outcome, Output, Sidecars
@@ -72,6 +74,10 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
 
     With `within`, copies are looked for among documents of the same language, dump or source only.
 
+    `threshold` chooses other bands (0.8 and 128 permutations give 9 x 13). With `write_signatures` the signatures of
+    the documents that stay go to `signatures/`, where `stages/dedup/exported_signatures.py` makes datasketch's MinHash
+    objects of them.
+
     A document of fewer words than `ngram` has no n-gram: it is kept and counted (`short_documents`). Run
     `exact_dedup` before this stage; it finds equal texts of any length, and it is cheaper.
 
@@ -86,6 +92,10 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
     (Penedo et al. 2024, section 3.4).
     """
 
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="choose `bands` and `rows` for this Jaccard index, as datasketch does"
+    )
+    permutations: int = Field(128, ge=1, le=4096, description="with `threshold`: most values in a signature")
     bands: int = Field(14, ge=1, le=256, description="bands of a signature; one equal band makes a candidate")
     rows: int = Field(8, ge=1, le=64, description="values in a band")
     ngram: int = Field(5, ge=1, le=64, description="words in a shingle")
@@ -100,10 +110,24 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         description="parts the band keys are sorted in; one for each 10 million documents keeps a task under 4 GB",
     )
 
+    write_signatures: bool = Field(
+        False, description="write the signatures of the documents that stay to `signatures/`, for MinHash libraries"
+    )
+
     _table: np.ndarray = PrivateAttr()
     _permutations: np.ndarray = PrivateAttr()
     _factors: np.ndarray = PrivateAttr()
     _latest: tuple[pa.Table, Signed] | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _choose_bands(self) -> Self:
+        if self.threshold is not None:
+            if not {"bands", "rows"}.isdisjoint(self.model_fields_set):
+                raise ValueError("'threshold' chooses 'bands' and 'rows': give one or the other")
+            from stages.dedup.banding import optimal_bands
+
+            self.__dict__["bands"], self.__dict__["rows"] = optimal_bands(self.threshold, self.permutations)
+        return self
 
     def needs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(("id", "url", "text", *self.chosen_by())))
@@ -112,7 +136,17 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         return {"duplicates": column_type("duplicates")}
 
     def outputs(self) -> tuple[Output, ...]:
-        return (duplicates.OUTPUT,)
+        return (duplicates.OUTPUT, self._signature_output()) if self.write_signatures else (duplicates.OUTPUT,)
+
+    def _signature_output(self) -> Output:
+        signature = pa.list_(pa.field("element", pa.uint32(), nullable=False), self.bands * self.rows)
+        options = {name: getattr(self, name) for name in ("bands", "rows", "ngram", "fold_digits")}
+        return Output(
+            "signatures",
+            schema=pa.schema([pa.field("id", pa.string()), pa.field("signature", signature)]),
+            metadata={"minhash": json.dumps(options | {"seed": self.seed})},
+            plain=("signature",),
+        )
 
     def setup(self) -> None:
         from stages.dedup.signatures import permutations, powers
@@ -314,5 +348,15 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
         result = duplicates.outcome(docs, verdicts, "near_duplicate", "minhash", show_jaccard=True)
         duplicates.observe_sizes(self.metrics, result)
+        if self.write_signatures:
+            result.outputs["signatures"] = self._written(docs.filter(pc.is_null(result.dropped)))
         self.metrics.observe("jaccard", result.outputs[duplicates.FOLDER]["jaccard"], JACCARD)
         return result
+
+    def _written(self, docs: pa.Table) -> pa.Table:
+        """Ids and signatures for the folder `signatures/`."""
+        schema = self._signature_output().schema
+        assert schema is not None
+        values = self.signatures(docs["text"]).signatures.reshape(-1)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(values), type=schema.field("signature").type)
+        return pa.table([docs["id"], column], schema=schema)
