@@ -23,12 +23,12 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.errors import ConfigError
-from curation.storage import Storage
 from stages.dedup.minhash import MinhashDedup
 
 if TYPE_CHECKING:
@@ -43,12 +43,15 @@ class Signatures:
     """The signatures in the output of a run. ConfigError if it has none."""
 
     def __init__(self, run: str):
-        self._storage = Storage(run)
-        info = self._storage.read_json("run.json") or {}
-        self._files = [file["name"] for file in info.get("files", {}).get(FOLDER, [])]
-        if not self._files:
+        try:
+            with fsspec.open(f"{run}/run.json", "rb") as file:
+                files = json.load(file).get("files", {}).get(FOLDER, [])
+        except FileNotFoundError:
+            files = []
+        if not files:
             raise ConfigError(f"{run} holds no signatures; run it with minhash_dedup.write_signatures=true")
-        with self._storage.open(self._files[0]) as file:
+        self._paths = [f"{run}/{file['name']}" for file in files]
+        with fsspec.open(self._paths[0], "rb") as file:
             options = json.loads((pq.read_schema(file).metadata or {})[KEY.encode()])
         self.seed: int = options.pop("seed")
         self._stage = MinhashDedup(**options)
@@ -67,8 +70,8 @@ class Signatures:
 
     def batches(self) -> Iterator[tuple[pa.Array, np.ndarray]]:
         """Ids and signatures (uint32, shape (n, size)) of the documents, a row group at a time, in plan order."""
-        for name in self._files:
-            with self._storage.open(name) as file:
+        for path in self._paths:
+            with fsspec.open(path, "rb") as file:
                 parquet = pq.ParquetFile(file)
                 for group in range(parquet.num_row_groups):
                     table = parquet.read_row_group(group)
