@@ -16,8 +16,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-#: Folders of older states that are kept.
-KEPT = 4
+#: Folders of older states that are kept, of 1 MB each; several checkouts may use them in turn.
+KEPT = 16
 
 
 def sources() -> list[Path]:
