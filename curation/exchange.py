@@ -33,8 +33,8 @@ from curation.storage import Storage
 NO_ROWS = pa.table({"partition": pa.array([], pa.int32())})
 #: In an exchange's index, the number under which the message stands that holds the schema.
 SCHEMA = -1
-#: Rows of a sidecar that are read, and checked, together.
-SIDECAR_ROWS = 256
+#: Bytes of a sidecar that are read, and checked, together, about: some rows, as many in each batch of a file.
+SIDECAR_BYTES = 1 << 17
 #: Files a reader keeps open; the usual limit of a process is 1,024.
 _MOST_OPEN = 500
 
@@ -140,17 +140,18 @@ def arrow_file(storage: Storage, name: str, asides: list[tuple[str | None, str]]
 def write_sidecar(file: Any, tables: Sequence[pa.Table]) -> None:
     """Write a shard's sidecar rows, in document order, and after them where each batch of them lies."""
     table = _plain(pa.concat_tables(tables)).combine_chunks()
+    rows = max(1, min(SIDECAR_BYTES * table.num_rows // max(table.nbytes, 1), 4096))
     counted = _Counted(file)
     places = _write(
         counted,
         table.schema,
         (
-            pa.concat_tables([table.slice(i, SIDECAR_ROWS)]).combine_chunks().to_batches()[0]
-            for i in range(0, table.num_rows, SIDECAR_ROWS)
+            pa.concat_tables([table.slice(i, rows)]).combine_chunks().to_batches()[0]
+            for i in range(0, table.num_rows, rows)
         ),
         None,
     )
-    index = np.array([(offset, length, int(digest, 16)) for offset, length, digest in places], "<u8").tobytes()
+    index = np.array([(o, n, int(digest, 16)) for o, n, digest in places] + [(rows, 0, 0)], "<u8").tobytes()
     counted.write(index)
     counted.write(np.array([len(index), xxhash.xxh3_64_intdigest(index)], "<u8").tobytes())
 
@@ -237,13 +238,13 @@ class SidecarFiles(Sidecars):
 
     def __init__(self, storage: Storage, names: Sequence[str | None]):
         self._files, self._names = _Files(storage), names
-        self._indices: dict[str, tuple[pa.Schema, np.ndarray]] = {}
+        self._indices: dict[str, tuple[pa.Schema, np.ndarray, int]] = {}
 
     def shards(self) -> int:
         return len(self._names)
 
-    def _index(self, name: str) -> tuple[pa.Schema, np.ndarray]:
-        """Schema of a file, and offset, length and hash of each batch; uint64, shape (batches, 3)."""
+    def _index(self, name: str) -> tuple[pa.Schema, np.ndarray, int]:
+        """Schema of a file; offset, length and hash of each batch (uint64, shape (batches, 3)); rows in a batch."""
         if name not in self._indices:
             size = self._files.size(name)
             tail = self._files.part(name, size - 16, 16) if size > 16 else b""
@@ -256,7 +257,7 @@ class SidecarFiles(Sidecars):
             schema = pa.ipc.read_schema(self._files.checked(name, *places[0].tolist()))
             if len(self._indices) >= _MOST_OPEN:
                 self._indices.pop(next(iter(self._indices)))
-            self._indices[name] = schema, places[1:]
+            self._indices[name] = schema, places[1:-1], int(places[-1, 0])
         return self._indices[name]
 
     def rows(self, shard: int, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
@@ -264,15 +265,15 @@ class SidecarFiles(Sidecars):
         name = self._names[shard]
         if name is None:
             raise IndexError(f"shard {shard} has no sidecar")
-        schema, places = self._index(name)
-        batch = rows // SIDECAR_ROWS
+        schema, places, size = self._index(name)
+        batch = rows // size
         needed = np.unique(batch)
         batches = [
             pa.ipc.read_record_batch(self._files.checked(name, *places[i].tolist()), schema).select(list(columns))
             for i in needed.tolist()
         ]
         # Where the batches that were read begin, once put together; only the last one of a file may be short
-        found = np.searchsorted(needed, batch) * SIDECAR_ROWS + rows % SIDECAR_ROWS
+        found = np.searchsorted(needed, batch) * size + rows % size
         if not batches:
             return schema.empty_table().select(list(columns))
         return pa.Table.from_batches(batches).combine_chunks().take(pa.array(found))

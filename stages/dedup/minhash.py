@@ -161,7 +161,13 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         return 4
 
     def partitions(self, round: int, shards: int) -> int:
-        return 1 if round == 2 else self.shuffle_partitions
+        return 1 if round == 2 else self._fewer if round in (1, 3) else self.shuffle_partitions
+
+    @property
+    def _fewer(self) -> int:
+        """Partitions of pairs and of documents in components, of which there are a twentieth as many as band keys: the
+        fewer they are, the more of what a task reads beside the shards it needs."""
+        return max(1, self.shuffle_partitions // 8)
 
     def signatures(self, text: pa.ChunkedArray | pa.Array) -> Signed:
         """Signature, sketch and number of words of each text."""
@@ -200,15 +206,16 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         keys = keys.reshape(-1)
         return pa.table(
             {
-                "partition": self._partition(keys),
+                "partition": self._partition(keys, self.shuffle_partitions),
                 "key": keys.view(np.int64),
                 "document": np.repeat(duplicates.addresses(shard, row + some), self.bands),
             }
         )
 
-    def _partition(self, hashes: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def _partition(hashes: np.ndarray, partitions: int) -> np.ndarray:
         """Partition of each hash (uint64, evenly spread)."""
-        return (((hashes >> np.uint64(32)) * np.uint64(self.shuffle_partitions)) >> np.uint64(32)).astype(np.int32)
+        return (((hashes >> np.uint64(32)) * np.uint64(partitions)) >> np.uint64(32)).astype(np.int32)
 
     def sidecar(self, docs: pa.Table) -> pa.Table:
         _, sketches, words = self._signed(docs)
@@ -248,7 +255,7 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         self.metrics.observe("bucket_size", bucket_sizes(first), BUCKET_SIZES)
         # By the block of `a`, so that each pair is verified once, beside others of documents that lie near each other
         block = (a >> _BLOCK_BITS).view(np.uint64) * _MULTIPLIER
-        return pa.table([self._partition(block), a, b], schema=EDGES)
+        return pa.table([self._partition(block, self._fewer), a, b], schema=EDGES)
 
     def _verify(self, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
         """Round 1: pairs -> a spanning forest of those that are alike."""
@@ -281,7 +288,8 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         sizes = np.bincount(first)
         self.metrics.observe("component_size", sizes[sizes > 0], duplicates.CLUSTER_SIZES)
         component = address[first]
-        return pa.table([self._partition(component.view(np.uint64) * _MULTIPLIER), component, address], schema=MEMBERS)
+        part = self._partition(component.view(np.uint64) * _MULTIPLIER, self._fewer)
+        return pa.table([part, component, address], schema=MEMBERS)
 
     def _decide(self, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
         """Round 3: whole components -> what becomes of each of their documents."""

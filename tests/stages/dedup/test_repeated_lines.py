@@ -344,3 +344,33 @@ def test_texts_without_repeated_lines_are_the_same_bytes(texts):
     (outcome,), _ = barrier_in_memory.run(stage, [docs])
     assert outcome.docs["text"].to_pylist() == told
     assert "lines_removed" not in stage.metrics.counters
+
+
+def test_paragraphs_seen_before_anywhere_go_and_the_first_stays(documents, run_barrier):
+    rng = np.random.default_rng(3)
+    pool = [
+        f"{a} {b} of the {c}, as the keeper of the {c} told us one evening."
+        for a, b, c in zip(TOPICS, TOPICS[1:], TOPICS[2:], strict=False)
+    ]
+    texts = ["\n".join(["Own line " + chr(97 + i) * 3, *rng.choice(pool, 3, replace=False)]) for i in range(20)]
+    keys = {
+        "scope": "corpus",
+        "min_documents": 2,
+        "min_share": 0,
+        "min_host_documents": 2,
+        "min_run": 1,
+        "keep_first": True,
+    }
+    seen, expected = set(), []
+    for text in texts:
+        lines = text.split("\n")
+        expected.append("\n".join(line for line in lines if line not in seen))
+        seen.update(lines)
+    assert sum(map(len, expected)) < 0.6 * sum(map(len, texts))
+    table = documents(texts)
+    for cuts, batch in [((), 100), ((1, 9, 10), 3)]:
+        stage = DropRepeatedLines(min_characters=1, max_line_characters=1000, **keys)
+        shards = [table.slice(a, b - a) for a, b in pairwise([0, *cuts, 20])]
+        outcomes, _ = run_barrier(stage, shards, batch, np.random.default_rng(batch))
+        assert pa.concat_tables([o.docs for o in outcomes])["text"].to_pylist() == expected
+        assert all(o.dropped.null_count == len(o.dropped) for o in outcomes)
