@@ -233,20 +233,43 @@ def stats(
     by: Annotated[
         str, typer.Option(metavar="COLUMN", help="One line per value of a `breakdown` column: its own funnel.")
     ] = "",
+    clusters: Annotated[int, typer.Option(help="Show so many of the largest clusters of duplicates.", min=0)] = 0,
 ) -> None:
     """Show what a run did: funnel, reasons, breakdown, throughput."""
+    from curation.copies import Copies
     from curation.stats import print_funnels, print_stats, read_stats
 
     found = read_stats(folder)
-    if by and as_json:
-        funnels = found.funnel_by(by)
-        sys.stdout.write(json.dumps(funnels.to_json(), indent=1) + "\n")
-    elif by:
+    copies = Copies(folder)
+    if as_json:
+        data = found.funnel_by(by).to_json() if by else found.to_json()
+        if clusters:
+            data |= {"clusters": copies.largest(clusters), "chains": copies.chains(clusters)}
+        sys.stdout.write(json.dumps(data, indent=1) + "\n")
+        return
+    if by:
         print_funnels(found, by, out)
-    elif as_json:
-        sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
     else:
         print_stats(found, out)
+    if clusters:
+        _print_clusters(copies, clusters)
+
+
+def _print_clusters(copies: Any, most: int) -> None:
+    """The largest clusters of duplicates, and those of near duplicates of which most documents stay."""
+    table = Table(box=None, pad_edge=False, title="\nlargest clusters", title_justify="left")
+    for column in ("kept", "url", "kind", "removed", "least Jaccard"):
+        table.add_column(column, overflow="fold")
+    for row in copies.largest(most):
+        jaccard = "" if row["least_jaccard"] is None else f"{row['least_jaccard']:.2f}"
+        table.add_row(row["kept_id"], row["kept_url"] or "", row["kind"], f"{row['removed']:,}", jaccard)
+    out.print(table)
+    table = Table(box=None, pad_edge=False, title="\nlongest chains", title_justify="left")
+    for column in ("first document", "kept", "removed"):
+        table.add_column(column, overflow="fold")
+    for row in copies.chains(most):
+        table.add_row(row["cluster"], f"{row['kept']:,}", f"{row['removed']:,}")
+    out.print(table)
 
 
 @app.command()
@@ -269,6 +292,14 @@ def why(
         for verdict in explanation.verdicts:
             table.add_row(verdict.stage, marks.get(verdict.verdict, verdict.verdict), verdict.reason, verdict.detail)
         out.print(table)
+        for text, rows, key in (
+            ("removed for", explanation.way, "kept"),
+            ("stands for", explanation.copies, ""),
+        ):
+            for row in rows:
+                alike = "" if row["jaccard"] is None else f", Jaccard {row['jaccard']:.2f}"
+                name, url = (row["kept_id"], row["kept_url"]) if key else (row["id"], row["url"])
+                out.print(f"{text} {name} {url or ''} ({row['kind']}{alike})", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curation.copies import Copies
 from curation.errors import CurationError
 from curation.stats import BETWEEN, Stats, read_stats
 from curation.storage import Storage
@@ -33,12 +34,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A document, where it ended, and each stage's verdict."""
+    """A document, where it ended, and each stage's verdict.
+
+    way: for which document it was removed as a copy, and that one for which, if it was: rows of `duplicates/`.
+    copies: rows of documents that were removed for it, 20 at most.
+    """
 
     document: dict[str, Any]
     fate: str
     folder: str
     verdicts: list[Verdict]
+    way: list[dict[str, Any]] = field(default_factory=list)
+    copies: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _rows(storage: Storage, stats: Stats, folder: str, query: str) -> Iterator[dict[str, Any]]:
@@ -69,7 +76,7 @@ def _urls(storage: Storage, stats: Stats) -> list[str]:
 
 def explain(run: str, query: str) -> list[Explanation]:
     """All documents of a run with this id or url. CurationError with the nearest url if there is none."""
-    storage, stats = Storage(run), read_stats(run)
+    storage, stats, copies = Storage(run), read_stats(run), Copies(run)
     order = [a.stage for a in stats.accounts if not a.stage.endswith(BETWEEN)]
     found = []
     for folder, fate in (("documents", "kept"), ("dropped", "dropped"), ("quarantine", "failed")):
@@ -82,7 +89,8 @@ def explain(run: str, query: str) -> list[Explanation]:
                     passed = False
                 else:
                     verdicts.append(Verdict(stage, "kept" if passed else "not reached"))
-            found.append(Explanation(row, fate, folder, verdicts))
+            way = copies.way(row["id"]) if folder == "dropped" else []
+            found.append(Explanation(row, fate, folder, verdicts, way, copies.removed_for(row["id"])))
     if not found:
         near = difflib.get_close_matches(query, _urls(storage, stats), n=1, cutoff=0.6)
         hint = f"; the nearest url is {near[0]}" if near else ""

@@ -43,8 +43,8 @@ class DropRepeatedLines(Barrier, name="drop_repeated_lines"):
     (`margin`), at its beginning and at its end it goes alone. Where lines go, one gap between paragraphs stays; all
     other bytes of the text are as before, and a text without repeated lines is not touched.
 
-    With `scope: corpus, min_documents: 2, min_share: 0, min_host_documents: 2, min_run: 1, keep_first: true` and a large
-    `max_line_characters` it removes paragraphs seen before anywhere, as CCNet, Dolma and DCLM do.
+    With `scope: corpus, min_documents: 2, min_share: 0, min_host_documents: 2, min_run: 1, keep_first: true` and a
+    large `max_line_characters` it removes paragraphs seen before anywhere, as CCNet, Dolma and DCLM do.
 
     Put it after deduplication. To this stage the copies of a page are pages that repeat each other, and all of them
     would lose what they share.
