@@ -83,26 +83,21 @@ def _group(high, low, chunks, first, previous):
 
 
 @njit(nogil=True, cache=True)
-def _pairs(first, previous, document, rank, nodes, out):
-    """Pairs of document ranks, packed (smaller in the high half), of rows with an equal key; how many there are.
-
-    nodes: filled with the distinct documents, in order.
-    """
+def _pairs(first, previous, document, a, b):
+    """Pairs of documents of rows with an equal key, into `a` and `b`; how many there are."""
     count = 0
-    here = np.uint64(0)
     for i in range(document.size):
-        if i and document[i] != document[i - 1]:
-            here += np.uint64(1)
-        rank[i] = here
-        nodes[here] = document[i]
         if previous[i] >= 0:
-            a = np.uint64(rank[first[i]])
-            b = np.uint64(rank[previous[i]])
-            if a != here:
-                out[count] = (a << np.uint64(32)) | here
+            here = document[i]
+            lead = document[first[i]]
+            last = document[previous[i]]
+            if lead != here:
+                a[count] = lead
+                b[count] = here
                 count += 1
-            if b != a and b != here:
-                out[count] = (b << np.uint64(32)) | here
+            if last != lead and last != here:
+                a[count] = last
+                b[count] = here
                 count += 1
     return count
 
@@ -111,16 +106,13 @@ def candidate_edges(first: np.ndarray, previous: np.ndarray, document: np.ndarra
     """Pairs of documents that share a key: each with the first of its bucket and with the one before it.
 
     `first` and `previous` are what `first_with_equal_key` gives, `document` holds non-decreasing numbers (int64), one
-    per row. Returns (a, b), a < b element by element, sorted, each pair once. OverflowError beyond 2^32 rows.
+    per row. Returns (a, b), a < b element by element. Documents with several equal keys come several times: sorting
+    them out here costs more than it saves, because the keys of a pair mostly lie in different partitions.
     """
-    n = len(document)
-    if n >> 32:
-        raise OverflowError("more than 2^32 rows in one partition; give the stage more shuffle_partitions")
-    packed = np.empty(2 * int(np.count_nonzero(previous >= 0)), np.uint64)
-    nodes = np.empty(n, np.int64)
-    count = _pairs(first, previous, document, np.empty(n, np.uint32), nodes, packed)
-    a, b = _unpack(packed[:count])
-    return nodes[a], nodes[b]
+    most = 2 * int(np.count_nonzero(previous >= 0))
+    a, b = np.empty(most, np.int64), np.empty(most, np.int64)
+    count = _pairs(first, previous, document, a, b)
+    return a[:count], b[:count]
 
 
 def bucket_sizes(first: np.ndarray) -> np.ndarray:

@@ -250,6 +250,8 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         if (document[1:] < document[:-1]).any():
             order = np.argsort(document, kind="stable")
             document, key = document[order], key[order]
+        for view in (document, key):  # numba compiles once more for arrays that happen to be writable
+            view.setflags(write=False)
         first, previous = first_with_equal_key(key, key)
         a, b = candidate_edges(first, previous, document)
         self.metrics.observe("bucket_size", bucket_sizes(first), BUCKET_SIZES)

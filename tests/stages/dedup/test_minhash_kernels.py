@@ -198,7 +198,7 @@ def test_candidate_edges_are_stars_and_chains_of_buckets(rows):
     first, previous = first_with_equal_key(key, key)
     a, b = candidate_edges(first, previous, np.array([d for _, d in rows], np.int64) << 40)
     expected = [(x << 40, y << 40) for x, y in sorted(expected) if x != y]
-    assert list(zip(a.tolist(), b.tolist(), strict=True)) == expected
+    assert sorted(set(zip(a.tolist(), b.tolist(), strict=True))) == expected
     assert sorted(bucket_sizes(first)) == sorted(len(m) for m in buckets.values() if len(m) > 1)
 
 
