@@ -26,7 +26,7 @@ from typer.core import TyperGroup
 from curation.errors import ConfigError, CurationError
 
 #: Command groups of other packages: name -> (module whose typer `app` it is, the line that help shows).
-GROUPS: dict[str, tuple[str, str]] = {}
+GROUPS = {"dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote.")}
 
 
 class Elsewhere(TyperGroup):
@@ -129,6 +129,8 @@ def run(
     else:
         write_report(url)
     out.print(funnel_table(stats))
+    for line in result.completed:
+        out.print(line, markup=False, soft_wrap=True)
     for stage, counter, n in stats.warnings():
         out.print(f"warning: {stage}: {counter}: {n}", style="yellow")
     tokens = f", {stats.tokens():,} tokens" if stats.tokens() else ""

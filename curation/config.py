@@ -305,10 +305,6 @@ def load_pipeline(
             stage = cls(**{str(k): v for k, v in params.items()})
         except ValidationError as error:
             raise ConfigError(_one_line(error, source, here, cls, f"stage '{stage_name}'")) from error
-        try:
-            stage.check()
-        except (ConfigError, ValueError, OSError) as error:
-            raise ConfigError(f"{where}: stage '{stage_name}': {error}") from error
         stages.append(stage)
         names.append(stage_name)
         lines.append(where)
@@ -321,6 +317,11 @@ def load_pipeline(
     labels = _numbered(names)
     for stage, label in zip(stages, labels, strict=True):
         stage._seed = xxhash.xxh3_64_intdigest(f"{settings.seed}\0{label}".encode())
+    for stage, stage_name, where in zip(stages, names, lines, strict=True):
+        try:
+            stage.check()
+        except (ConfigError, ValueError, OSError) as error:
+            raise ConfigError(f"{where}: stage '{stage_name}': {error}") from error
     return Pipeline(
         name=name,
         settings=settings,

@@ -64,6 +64,8 @@ COLUMNS: dict[str, Column] = CORE | {
     "script": Column(pa.string(), "ISO 15924 code of the script most letters of `text` belong to"),
     # stages/rewrite
     "pii": Column(pa.int32(), "number of e-mail, IP addresses and telephone numbers that were replaced in `text`"),
+    # from outside, for stages/dedup
+    "embedding": Column(pa.list_(pa.float32()), "vector that an embedding model made of `text`; null if it has none"),
     # stages/dedup
     "duplicates": Column(pa.int32(), "size of the duplicate cluster this document was kept from; 1 if alone"),
     # stages/tokenize

@@ -15,6 +15,7 @@ are; sidecars, which are read a few rows at a time, are not.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from curation.corpus import hash_file
+from curation.corpus import Manifest, hash_file
 from curation.errors import ContractError, CorruptFile
-from curation.stage import Sidecars
+from curation.stage import Shuffled, Sidecars
 from curation.storage import Storage
 
 #: An exchange without rows.
@@ -277,3 +278,40 @@ class SidecarFiles(Sidecars):
         if not batches:
             return schema.empty_table().select(list(columns))
         return pa.Table.from_batches(batches).combine_chunks().take(pa.array(found))
+
+    def table(self, shard: int) -> pa.Table:
+        name = self._names[shard]
+        if name is None:
+            return pa.table({})
+        schema, places = self._index(name)
+        batches = [pa.ipc.read_record_batch(self._files.checked(name, *place), schema) for place in places.tolist()]
+        return pa.Table.from_batches(batches, schema)
+
+
+class ShuffledFiles(Shuffled):
+    """The files of a barrier, from the manifests of its scatter tasks and of its last gather round."""
+
+    def __init__(self, storage: Storage, shards: Sequence[Manifest], last: Sequence[Manifest]):
+        self._rows = ExchangeFiles(storage, _sources(shards))
+        self._verdicts = ExchangeFiles(storage, _sources(last))
+        self._partitions = sorted({part[0] for m in shards for part in m.partitions.get("exchange", [])} - {SCHEMA})
+        self.sizes = [m.rows for m in shards]
+        self.sidecars = SidecarFiles(storage, [m.files.get("sidecar", {}).get("name") for m in shards])
+        of_shards = [m.files["sidecar" if "sidecar" in m.files else "exchange"]["xxh128"] for m in shards]
+        # Of the verdicts the rows only: how partitions were put together into tasks and files says nothing.
+        parts = [part for m in last for part in m.partitions.get("exchange", []) if part[0] != SCHEMA]
+        of_verdicts = sorted(part[:3] for part in parts)
+        self.digest = xxhash.xxh3_128_hexdigest(json.dumps([of_shards, of_verdicts]).encode())
+
+    def partitions(self) -> list[int]:
+        return self._partitions
+
+    def rows(self, partition: int) -> pa.Table:
+        return self._rows.partition(partition)
+
+    def verdicts(self, shard: int) -> pa.Table:
+        return self._verdicts.partition(shard)
+
+
+def _sources(manifests: Sequence[Manifest]) -> list[tuple[str, list]]:
+    return [(m.files["exchange"]["name"], m.partitions["exchange"]) for m in manifests if "exchange" in m.files]

@@ -32,9 +32,6 @@ from curation.inputs import find_inputs
 from curation.registry import library_versions, source_files
 from curation.stage import Barrier, Output, Split, Stage
 
-#: Rows of an exchange that one gather task takes on, about; partitions are put together until they reach it.
-GATHER_ROWS = 2_000_000
-
 
 def digest(*parts: Any) -> str:
     """xxh128 of the parts as canonical JSON."""
@@ -181,11 +178,14 @@ class Plan:
     def gather_tasks(
         self, index: int, round: int, before: Sequence[Manifest], shards: Sequence[Manifest]
     ) -> list[GatherTask]:
-        """The tasks of a gather round: partitions put together until they hold about `GATHER_ROWS` rows.
+        """The tasks of a gather round: partitions put together as the barrier's `gather_rows` says.
 
         before: manifests whose exchange files hold the round's rows; shards: those of the segment (for sidecars).
         """
         segment = self.segments[index]
+        barrier = segment.scatters
+        assert barrier is not None
+        limit, state = barrier.gather_rows(round), barrier.state()
         rows: dict[int, int] = {}
         places: dict[int, list[tuple[int, list]]] = {}  # partition -> manifests that have rows of it, and where
         schemas: list[list] = []
@@ -199,7 +199,7 @@ class Plan:
                     places.setdefault(entry[0], []).append((i, entry))
         groups: list[list[int]] = []
         for partition in sorted(rows):
-            if groups and sum(rows[p] for p in groups[-1]) + rows[partition] <= GATHER_ROWS:
+            if groups and sum(rows[p] for p in groups[-1]) + rows[partition] <= limit:
                 groups[-1].append(partition)
             else:
                 groups.append([partition])
@@ -220,7 +220,7 @@ class Plan:
                 segment=index,
                 round=round,
                 fingerprint=digest(
-                    segment.key, round, [[p, [entry[2] for _, entry in places[p]]] for p in group], beside
+                    segment.key, round, [[p, [entry[2] for _, entry in places[p]]] for p in group], beside, state
                 ),
                 partitions=tuple(group),
                 sources=sources(group),

@@ -21,9 +21,11 @@ import numpy as np
 from curation.account import Account
 from curation.corpus import Manifest, committed, manifest_name, sweep_pending
 from curation.errors import ConfigError, CorruptFile, CurationError
+from curation.exchange import ShuffledFiles
 from curation.executor import Failure, Inline, OnRay
 from curation.lock import Lock
 from curation.plan import Plan, Segment, ShardTask, Task
+from curation.stage import Barrier
 from curation.storage import Storage
 
 #: Documents of a stage after which its failure rate is judged while the run goes on.
@@ -59,11 +61,12 @@ class Silent:
 
 @dataclass
 class Result:
-    """How a run ended. `info` is the content of run.json."""
+    """How a run ended. `info` is the content of run.json, `completed` what barriers say of their `complete`."""
 
     info: dict[str, Any]
     executed: int
     skipped: int
+    completed: list[str]
 
 
 @dataclass
@@ -78,6 +81,8 @@ class Run:
     skipped: int = 0
     manifests: list[Manifest] = field(default_factory=list)
     totals: dict[str, Account] = field(default_factory=dict)
+    completed: list[str] = field(default_factory=list)
+    _barriers: list[tuple[Barrier, list[Manifest], list[Manifest]]] = field(default_factory=list)
     _old: dict[str, Any] = field(default_factory=dict)
 
     def execute(self) -> Result:
@@ -89,8 +94,8 @@ class Run:
             sweep_pending(self.storage)
             self._old = self.storage.read_json("run.json") or {}
             try:
-                shards = self._whole()
-                info = self._finish(shards, began)
+                self._whole()
+                info = self._finish(began)
             except KeyboardInterrupt:
                 self._save({"status": "interrupted", "error": "interrupted"}, began)
                 raise
@@ -102,7 +107,7 @@ class Run:
             finally:
                 self.executor.close()
                 self.watcher.close()
-        return Result(info, self.executed, self.skipped)
+        return Result(info, self.executed, self.skipped, self.completed)
 
     def _check_folder(self) -> None:
         """Refuse a folder that holds other things than a run."""
@@ -129,12 +134,16 @@ class Run:
             if not os.access(self.storage.root, os.W_OK):
                 raise ConfigError(f"output '{url}' cannot be written to")
 
-    def _whole(self) -> list[Manifest]:
-        """`_segments`; where a task finds a file of an earlier one corrupt, that one is run again, then the rest."""
+    def _whole(self) -> None:
+        """`_segments`, the books, and what barriers do at the end. Where a file of a task is found to be corrupt, that
+        task is run again, then the rest."""
         mended: set[str] = set()
         while True:
             try:
-                return self._segments()
+                shards = self._segments()
+                self._balance(shards)
+                self._complete()
+                return
             except CorruptFile as error:
                 if error.name in mended:
                     raise CurationError(f"{error}, again after it was made anew: check the storage") from error
@@ -142,7 +151,7 @@ class Run:
                 for manifest in self.manifests:
                     if any(file["name"] == error.name for file in manifest.files.values()):
                         self.storage.remove(manifest_name(manifest.task))
-                self.manifests, self.totals, self.skipped = [], {}, 0
+                self.manifests, self.totals, self.skipped, self._barriers = [], {}, 0, []
 
     def _segments(self) -> list[Manifest]:
         """Every segment and gather round in order; the manifests of the last segment."""
@@ -157,6 +166,7 @@ class Run:
                     gathers = self.plan.gather_tasks(segment.index, round, verdicts, shards)
                     label = segment.labels[-1].removesuffix(":scatter")
                     verdicts = self._step(f"{label}: gather {round + 1}", gathers, segment)
+                self._barriers.append((segment.scatters, shards, verdicts))
         return shards
 
     def _step(self, name: str, tasks: Sequence[Task], segment: Segment) -> list[Manifest]:
@@ -230,12 +240,20 @@ class Run:
                 error.stage = account.stage  # type: ignore[attr-defined]
                 raise error
 
-    def _finish(self, shards: list[Manifest], began: float) -> dict[str, Any]:
-        """Check the books, write run.json, remove what no longer belongs to the run."""
+    def _balance(self, shards: list[Manifest]) -> None:
+        """Check the books."""
         for account in self.totals.values():
             account.check()
         if not sum(m.rows for m in shards):
             raise CurationError(f"the run kept no document: {_most_dropped(self.totals)}")
+
+    def _complete(self) -> None:
+        """Let barriers hand on what the run has found."""
+        lines = [b.complete(ShuffledFiles(self.storage, shards, last)) for b, shards, last in self._barriers]
+        self.completed = [line for line in lines if line]
+
+    def _finish(self, began: float) -> dict[str, Any]:
+        """Write run.json, remove what no longer belongs to the run."""
         if not self.executed and self._old.get("status") == "complete" and self._same_files():
             return self._old
         self._sweep()
@@ -305,6 +323,7 @@ class Run:
             "peak_rss_mb": max((m.rss_mb for m in self.manifests), default=0),
             "stages": [account.to_json() for account in self.totals.values()],
             "files": self._files(),
+            "completed": self.completed,
         }
         self.storage.write_json("run.json", info, indent=1)
         return info

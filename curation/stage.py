@@ -209,8 +209,36 @@ class Sidecars:
         """Columns of the sidecar rows of the documents `rows` (increasing row numbers) of one shard, in that order."""
         raise NotImplementedError
 
+    def table(self, shard: int) -> pa.Table:
+        """All sidecar rows of one shard."""
+        raise NotImplementedError
+
     def shards(self) -> int:
         """How many shards there are."""
+        raise NotImplementedError
+
+
+class Shuffled:
+    """What the steps of a barrier have left in the run's folder, for `Barrier.complete`.
+
+    `sidecars` are those of its shards; `sizes` the documents of each; `digest` tells one content of all of it from
+    another.
+    """
+
+    sidecars: Sidecars
+    sizes: list[int]
+    digest: str
+
+    def partitions(self) -> list[int]:
+        """The partitions that `scatter` gave rows to, increasing."""
+        raise NotImplementedError
+
+    def rows(self, partition: int) -> pa.Table:
+        """What `gather` got for a partition in round 0."""
+        raise NotImplementedError
+
+    def verdicts(self, shard: int) -> pa.Table:
+        """The rows of the last round for a shard; `row` counts from the start of the shard."""
         raise NotImplementedError
 
 
@@ -252,6 +280,17 @@ class Barrier(Stage):
         """One row per document to keep beside the shard for later rounds, or None."""
         return None
 
+    def gather_rows(self, round: int) -> int:
+        """How many rows a gather task of a round takes on, about: partitions are put together until they reach it.
+        Less for a round that makes much of each row, for a task holds the rows it makes in memory."""
+        return 2_000_000
+
+    def state(self) -> str:
+        """What tells one state from another of anything outside the run that `gather` reads (an index of earlier
+        runs); part of the fingerprint of gather tasks only, so that a new state repeats the gathers and no more.
+        Called where the run is driven; what it finds can be kept in private attributes, which workers see."""
+        return ""
+
     @abstractmethod
     def gather(self, round: int, partition: int, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
         """Turn one partition's rows into rows for the next round."""
@@ -259,6 +298,11 @@ class Barrier(Stage):
     @abstractmethod
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
         """Say what becomes of the documents of a batch."""
+
+    def complete(self, shuffled: Shuffled) -> str:
+        """Called where the run is driven, once all is committed and the books balance, and again by every rerun: the
+        place to hand results to something outside the run. Repeating it must change nothing. Returns a line to show."""
+        return ""
 
 
 def reasons(docs: pa.Table, **tests: pa.Array | pa.ChunkedArray | np.ndarray) -> pa.Array:

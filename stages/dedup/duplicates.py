@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         pa.field("kept_id", pa.string(), metadata={"meaning": "the document that was kept in its place"}),
         pa.field("kept_url", pa.string(), metadata={"meaning": "the address of the kept document"}),
         pa.field("jaccard", pa.float32(), metadata={"meaning": "resemblance of the two, 0 to 1, as the stage saw it"}),
-        pa.field("kind", pa.string(), metadata={"meaning": "`exact` or `minhash`"}),
+        pa.field("kind", pa.string(), metadata={"meaning": "`exact`, `minhash` or `semantic`"}),
         pa.field("cluster", pa.string(), metadata={"meaning": "id of the first document of the cluster"}),
     ]
 )
@@ -95,16 +95,17 @@ def verdicts(
     first: np.ndarray,
     ids: pa.ChunkedArray,
     urls: pa.ChunkedArray,
+    everyone: bool = False,
 ) -> pa.Table:
     """Rows `VERDICTS` from arrays with one entry per document; indices point into those arrays.
 
     keeper: index of the document that stays in its place (its own index if it stays itself).
     jaccard: resemblance to the keeper. weight: documents it stands for already. first: index of the first document
-    of its cluster. Documents that stay and stand for nobody else get no row.
+    of its cluster. Documents that stay and stand for nobody else get no row, unless `everyone` does.
     """
     size = cluster_sizes(keeper, weight)
     stays = keeper == np.arange(len(keeper))
-    told = np.flatnonzero(~stays | (size > weight))
+    told = np.flatnonzero(~stays | (size > weight) | everyone)
     kept = pa.array(keeper[told], mask=stays[told])
     ids, urls = ids.cast(pa.large_string()).combine_chunks(), urls.cast(pa.large_string()).combine_chunks()
     return pa.table(
@@ -121,8 +122,11 @@ def verdicts(
     )
 
 
-def outcome(docs: pa.Table, verdicts: pa.Table, reason: str, kind: str, show_jaccard: bool) -> Outcome:
-    """The outcome of `docs` under `verdicts` (rows `VERDICTS`, `row` counting from the start of `docs`)."""
+def outcome(docs: pa.Table, verdicts: pa.Table, reason: str, kind: str, measure: str | None) -> Outcome:
+    """The outcome of `docs` under `verdicts` (rows `VERDICTS`, `row` counting from the start of `docs`).
+
+    measure: what the detail calls the resemblance; None leaves it out.
+    """
     base = weights(docs)
     place = np.full(docs.num_rows, -1, np.int64)
     if verdicts.num_rows:
@@ -138,9 +142,9 @@ def outcome(docs: pa.Table, verdicts: pa.Table, reason: str, kind: str, show_jac
     stands_for = pc.if_else(gone, None, verdicts["duplicates"].combine_chunks().take(told))
     counts = pc.coalesce(stands_for, base).cast(column_type("duplicates"))
     detail = pc.binary_join_element_wise("kept", kept_id, "=")
-    if show_jaccard:
+    if measure is not None:
         share = _two_digits(verdicts["jaccard"].combine_chunks().take(told))
-        detail = pc.binary_join_element_wise(detail, pc.binary_join_element_wise("jaccard", share, "="), " ")
+        detail = pc.binary_join_element_wise(detail, pc.binary_join_element_wise(measure, share, "="), " ")
     rows = pa.table(
         [
             removed["id"],

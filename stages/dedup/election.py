@@ -37,11 +37,12 @@ def _slot(bands, document, band, mask):
 
 
 @njit(nogil=True, cache=True)
-def elect(order, starts, sketches, least, large, keeper, jaccard):
+def elect(order, starts, sketches, least, large, settled, keeper, jaccard):
     """Give each document a keeper: itself, or one of its component that it resembles by at least `least`.
 
     order: the documents (rows of `sketches`) by component, in each those to keep first; component c is
-    `order[starts[c] : starts[c + 1]]`. large: size from which on the index is used. keeper (int64) and jaccard
+    `order[starts[c] : starts[c + 1]]`. large: size from which on the index is used. settled: which documents stay
+    whatever they resemble; they come before the others of their component. keeper (int64) and jaccard
     (float64; 1 for those that stay) have one entry per document.
     """
     n = order.size
@@ -67,7 +68,9 @@ def elect(order, starts, sketches, least, large, keeper, jaccard):
             document = order[i]
             best = document
             most = least
-            if indexed:
+            if settled[document]:
+                pass
+            elif indexed:
                 for band in range(width):
                     if bands[document, band] == 0:
                         continue

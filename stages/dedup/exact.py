@@ -118,6 +118,6 @@ class ExactDedup(KeepsOne, name="exact_dedup"):
         )
 
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
-        result = duplicates.outcome(docs, verdicts, "exact_duplicate", "exact", show_jaccard=False)
+        result = duplicates.outcome(docs, verdicts, "exact_duplicate", "exact", measure=None)
         duplicates.observe_sizes(self.metrics, result)
         return result

@@ -21,7 +21,7 @@ settle what no one can see.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,11 @@ from pydantic import Field, PrivateAttr, model_validator
 from curation.documents import column_type
 from curation.stage import Outcome, Output, Sidecars
 from stages.dedup import duplicates
-from stages.dedup.keepers import KeepsOne
+from stages.dedup.against_index import AgainstIndex
+
+if TYPE_CHECKING:
+    from stages.dedup.earlier_crawls import Members
+    from stages.dedup.index import Parameters
 
 #: Upper bounds of the bucket sizes and of the resemblances in the report.
 BUCKET_SIZES = (3, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -47,6 +51,8 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK_BITS = np.int64(10)
 #: Pairs, or documents, whose sketches are in memory at a time: 128 MB.
 _CHUNK = 1 << 18
+#: A text by whose signature an index knows how signatures are made.
+_SAMPLE = "The quick brown fox, Årsta 1984, Ｆｕｌｌ width and soft\u00adhyphen; 吾輩は猫である ภาษาไทย naïve १२३ "
 
 
 class Signed(NamedTuple):
@@ -58,7 +64,7 @@ class Signed(NamedTuple):
     words: np.ndarray
 
 
-class MinhashDedup(KeepsOne, name="minhash_dedup"):
+class MinhashDedup(AgainstIndex, name="minhash_dedup"):
     """Drops documents that nearly repeat another one.
 
     Two documents are compared as sets of word n-grams (`ngram`, 5): lower case, without accents and punctuation,
@@ -73,6 +79,13 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
     that is gone; in a chain of revisions every so many stay.
 
     With `within`, copies are looked for among documents of the same language, dump or source only.
+
+    With `index`, documents are also compared with those of earlier runs. An indexed document always stays; one of this
+    run that resembles it is dropped for it. When the run is complete its documents are added to the index as `crawl`.
+    With `keep: first` the result is that of one run over all crawls, but for what is already written: the column
+    `duplicates` of older documents, and old documents that only a new one shows to hang together. The first run makes
+    the folder. Repeated, a run is compared with the crawls before its own, and adds nothing twice. Questions,
+    take-downs, upkeep: `curation dedup --help`.
 
     `threshold` chooses other bands (0.8 and 128 permutations give 9 x 13). With `write_signatures` the signatures of
     the documents that stay go to `signatures/`, where `stages/dedup/exported_signatures.py` makes datasketch's MinHash
@@ -130,7 +143,7 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         return self
 
     def needs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(("id", "url", "text", *self.chosen_by())))
+        return tuple(dict.fromkeys(("id", "url", "source", "text", *self.chosen_by())))
 
     def adds(self) -> dict[str, pa.DataType]:
         return {"duplicates": column_type("duplicates")}
@@ -147,6 +160,20 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
             metadata={"minhash": json.dumps(options | {"seed": self.seed})},
             plain=("signature",),
         )
+
+    def parameters(self, method: str | None = None) -> Parameters:
+        """`method` tells kernels and tables apart, by what they do to a sample."""
+        from xxhash import xxh3_128_hexdigest
+
+        from stages.dedup.index import Parameters
+        from stages.dedup.signatures import SKETCH
+
+        if method is None:
+            signed = self.signatures(pa.array([_SAMPLE * 2], pa.large_string()))
+            made = self._table.tobytes() + signed.signatures.tobytes() + signed.sketches.tobytes()
+            method = xxh3_128_hexdigest(made)
+        within = sorted(self.within)
+        return Parameters(self.bands, self.rows, self.ngram, self.seed, self.fold_digits, SKETCH, within, method)
 
     def setup(self) -> None:
         from stages.dedup.signatures import permutations, powers
@@ -229,6 +256,7 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
                 "duplicates": duplicates.weights(docs),
                 "id": docs["id"],
                 "url": docs["url"],
+                "source": docs["source"],
             }
         )
 
@@ -250,10 +278,15 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         if (document[1:] < document[:-1]).any():
             order = np.argsort(document, kind="stable")
             document, key = document[order], key[order]
+        if self._base is not None:
+            from stages.dedup.earlier_crawls import with_buckets
+
+            document, key = with_buckets(self._base, document, key)
         for view in (document, key):  # numba compiles once more for arrays that happen to be writable
             view.setflags(write=False)
         first, previous = first_with_equal_key(key, key)
         a, b = candidate_edges(first, previous, document)
+        a, b = a[b >= 0], b[b >= 0]  # pairs within the index are of no interest
         self.metrics.observe("bucket_size", bucket_sizes(first), BUCKET_SIZES)
         # By the block of `a`, so that each pair is verified once, beside others of documents that lie near each other
         block = (a >> _BLOCK_BITS).view(np.uint64) * _MULTIPLIER
@@ -276,7 +309,12 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
             alike[start : start + _CHUNK] = found >= self.min_jaccard
         self.metrics.count("candidate_pairs", len(a))
         self.metrics.count("candidate_pairs_alike", int(alike.sum()))
-        a, b = spanning_forest(address, a[alike], b[alike])
+        a, b = a[alike], b[alike]
+        if self._base is not None:
+            from stages.dedup.earlier_crawls import to_components
+
+            address, a, b = to_components(self._base, address, a, b)
+        a, b = spanning_forest(address, a, b)
         return pa.table([np.zeros(len(a), np.int32), a, b], schema=EDGES)
 
     def _components(self, rows: pa.Table) -> pa.Table:
@@ -300,18 +338,28 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         component, document = rows["component"].to_numpy(), rows["document"].to_numpy()
         order = np.lexsort((document, component))
         component, document = component[order], document[order]
-        starts = np.flatnonzero(np.diff(component, prepend=-1))
+        members = None
+        if self._base is not None:
+            from stages.dedup.earlier_crawls import opened
+
+            members = opened(self._base, component, document)
+            component, document = members.component, members.document
+        starts = np.flatnonzero(np.diff(component, prepend=~component[:1]))
         tables, start = [], 0
         while start < len(starts):  # components together while their sketches take 128 MB; a larger one alone
             end = int(np.searchsorted(starts, starts[start] + _CHUNK, side="right")) - 1
             end = max(end, start + 1) if starts[start] + _CHUNK < len(document) else len(starts)
             bounds = np.append(starts, len(document))[start : end + 1]
-            tables.append(self._elect(document[bounds[0] : bounds[-1]], bounds - bounds[0], sidecars))
+            here = slice(bounds[0], bounds[-1])
+            tables.append(self._elect(document[here], component[here], bounds - bounds[0], sidecars, members))
             start = end
         return pa.concat_tables(tables)
 
-    def _elect(self, document: np.ndarray, starts: np.ndarray, sidecars: Sidecars) -> pa.Table:
-        """Verdicts on the documents (addresses) of the components `document[starts[c] : starts[c + 1]]`."""
+    def _elect(
+        self, document: np.ndarray, names: np.ndarray, starts: np.ndarray, sidecars: Sidecars, members: Members | None
+    ) -> pa.Table:
+        """Verdicts on the documents (addresses) of the components `document[starts[c] : starts[c + 1]]`, whose `names`
+        are given for each document. members: with an index, what is known of all components."""
         from stages.dedup.election import LARGE, elect
 
         n = len(document)
@@ -320,33 +368,47 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         back = np.empty(n, np.int64)
         back[in_order] = np.arange(n)
         sketches, beside = self._beside(document[in_order], sidecars, ("preference", "duplicates", "id", "url"))
-        order = np.lexsort((document, ~beside["preference"].to_numpy()[back], component))
+        indexed = document < 0
+        order = np.lexsort((document, ~beside["preference"].to_numpy()[back], ~indexed, component))
         keeper, jaccard = np.empty(n, np.int64), np.empty(n)
-        elect(back[order], starts, sketches, self.min_jaccard, LARGE, keeper, jaccard)
-        self.metrics.count("clustered_documents", n)
+        elect(back[order], starts, sketches, self.min_jaccard, LARGE, indexed[in_order], keeper, jaccard)
+        self.metrics.count("clustered_documents", n - int(indexed.sum()))
         stays = np.bincount(component, weights=(keeper == np.arange(n))[back])
         self.metrics.count("chains", int((stays > 1).sum()))
         first = back[starts[:-1]][component]  # of each document in the order of `document`
         in_address_order = np.empty(n, np.int64)
         in_address_order[back] = first
-        return duplicates.verdicts(
-            document[in_order],
+        address = document[in_order]
+        verdicts = duplicates.verdicts(
+            address,
             keeper,
             jaccard,
             beside["duplicates"].to_numpy(),
             in_address_order,
             beside["id"],
             beside["url"],
+            everyone=members is not None,
         )
+        if members is None:
+            return verdicts
+        from stages.dedup.earlier_crawls import told
+
+        return told(verdicts, address, keeper, names[in_order], members)
 
     def _beside(self, address: np.ndarray, sidecars: Sidecars, columns: tuple[str, ...]) -> tuple[np.ndarray, pa.Table]:
         """Sketches and other sidecar columns of the documents at `address` (increasing), shard by shard."""
         from stages.dedup.signatures import SKETCH
 
         sketches = np.empty((len(address), SKETCH), np.uint8)
-        shard = duplicates.shards(address)
-        starts = np.flatnonzero(np.diff(shard, prepend=-1))
         found = []
+        indexed = int(np.searchsorted(address, 0))
+        if indexed:
+            from stages.dedup import earlier_crawls
+
+            sketches[:indexed], table = earlier_crawls.beside(self._base, address[:indexed], columns)
+            found.append(table)
+        shard = duplicates.shards(address)
+        starts = indexed + np.flatnonzero(np.diff(shard[indexed:], prepend=-1))
         for start, end in zip(starts, [*starts[1:], len(address)], strict=True):
             table = sidecars.rows(int(shard[start]), duplicates.rows(address[start:end]), ("sketch", *columns))
             column = table["sketch"].combine_chunks()
@@ -356,7 +418,7 @@ class MinhashDedup(KeepsOne, name="minhash_dedup"):
         return sketches, pa.concat_tables(found)
 
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
-        result = duplicates.outcome(docs, verdicts, "near_duplicate", "minhash", show_jaccard=True)
+        result = duplicates.outcome(docs, verdicts, "near_duplicate", "minhash", measure="jaccard")
         duplicates.observe_sizes(self.metrics, result)
         if self.write_signatures:
             result.outputs["signatures"] = self._written(docs.filter(pc.is_null(result.dropped)))

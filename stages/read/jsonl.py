@@ -19,6 +19,13 @@ from curation.documents import CORE, document_id
 from curation.stage import InputFile, Outcome, Reader, Split
 
 
+def _type(alias: str) -> pa.DataType:
+    """An Arrow type by its name, also `list<name>`. ValueError if there is none."""
+    if alias.startswith("list<") and alias.endswith(">"):
+        return pa.list_(_type(alias[5:-1]))
+    return pa.type_for_alias(alias)
+
+
 class ReadJsonl(Reader, name="read_jsonl"):
     """Reads JSON lines (`.jsonl`, also `.gz`, `.zst`, `.xz`, `.bz2`).
 
@@ -29,11 +36,12 @@ class ReadJsonl(Reader, name="read_jsonl"):
     text: str = Field("text", description="Key of the text.")
     url: str = Field("url", description="Key of the address, if there is one.")
     columns: dict[str, str] = Field(
-        {}, description="More keys to read as columns: name -> Arrow type (`string`, `float`, `int64`, `bool`)."
+        {},
+        description="More keys to read as columns: name -> type (`string`, `float`, `int64`, `bool`, `list<float>`).",
     )
 
     def adds(self) -> dict[str, pa.DataType]:
-        return {name: pa.type_for_alias(kind) for name, kind in self.columns.items()}
+        return {name: _type(kind) for name, kind in self.columns.items()}
 
     def check(self) -> None:
         self.adds()

@@ -278,7 +278,7 @@ def test_election_against_plain_python(large, sizes, random):
                 stayed.append(document)
 
     keeper, jaccard = np.empty(n, np.int64), np.empty(n)
-    elect(np.array(order), starts, sketches, 0.6, large, keeper, jaccard)
+    elect(np.array(order), starts, sketches, 0.6, large, np.zeros(len(order), bool), keeper, jaccard)
     assert keeper.tolist() == [keepers[d] for d in range(n)]
     assert jaccard.tolist() == [found[d] for d in range(n)]
 
@@ -294,7 +294,7 @@ def test_a_large_component_is_elected_by_index_as_without(monkeypatch):
     keepers = []
     for large in (10**9, 1):
         keeper, jaccard = np.empty(3000, np.int64), np.empty(3000)
-        elect(order, starts, sketches, 0.7, large, keeper, jaccard)
+        elect(order, starts, sketches, 0.7, large, np.zeros(len(order), bool), keeper, jaccard)
         keepers.append(keeper)
     assert (keepers[0] == keepers[1]).all()
     assert len(set(keepers[0].tolist())) == 40
