@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curation.documents import column_type
-from curation.stage import Barrier, Outcome, Output, Sidecars
+from curation.stage import Outcome, Output, Sidecars
 from stages.dedup import duplicates
+from stages.dedup.keepers import KeepsOne
 
 #: Documents that a cluster has by default, about, and on how many for each one k-means is trained.
 _CLUSTER_DOCUMENTS, _TRAINED_ON = 1_000, 64
@@ -33,14 +34,15 @@ _MOST_CLUSTERS = 50_000
 COSINES = (0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1.0)
 CLUSTER_SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
-_CENTROIDS = pa.schema([("partition", pa.int32()), ("centroid", pa.large_binary())])
+_CENTROIDS = pa.schema([("partition", pa.int32()), ("cluster", pa.int32()), ("centroid", pa.large_binary())])
 _MEMBERS = pa.schema(
     [
         ("partition", pa.int32()),
         ("document", pa.int64()),
         ("near", pa.float32()),
         ("vector", pa.large_binary()),
-        ("length", pa.int64()),
+        ("preference", pa.int64()),
+        ("scope", pa.uint64()),
         ("duplicates", pa.int32()),
         ("id", pa.string()),
         ("url", pa.string()),
@@ -48,7 +50,7 @@ _MEMBERS = pa.schema(
 )
 
 
-class SemanticDedup(Barrier, name="semantic_dedup"):
+class SemanticDedup(KeepsOne, name="semantic_dedup"):
     """Drops documents whose embedding is nearly that of another one.
 
     `embedding` names a column of vectors (a list of floats; all of one length), which an embedding model made of the
@@ -56,8 +58,9 @@ class SemanticDedup(Barrier, name="semantic_dedup"):
     `keep`, and one is dropped if its cosine with a document that stayed is at least `min_cosine`; the one it is most
     similar to stands for it. So, unlike in the paper, no document goes for its resemblance to one that is gone.
 
-    `keep`: `first` in the order of the inputs; `farthest` from the centroid first, as in the paper, which found it the
-    better training set; `nearest` first; `longest` text first. Ties go by place.
+    `keep` chooses as in the other dedup stages, or by the centroid of the cluster: `farthest` from it first, as in the
+    paper, which found that the better training set, or `nearest`. Ties go by place. With `within`, only documents of
+    the same language, dump or source are compared.
 
     What a cosine means depends on the model: look at `duplicates/` of a trial before choosing `min_cosine`. Documents
     without a vector (null, empty, zero, not finite: `without_embedding`) or with one of another length than most
@@ -78,14 +81,19 @@ class SemanticDedup(Barrier, name="semantic_dedup"):
         None, ge=1, description="clusters of k-means; by default one for 1,000 documents, at most 50,000"
     )
     iterations: int = Field(20, ge=1, description="passes of k-means, at most")
-    keep: Literal["first", "farthest", "nearest", "longest"] = Field("first", description="which document stays")
+    keep: Literal["first", "longest", "newest", "highest", "source", "farthest", "nearest"] = Field(  # type: ignore[assignment]
+        "first",
+        description="which document stays: the `first` in the order of the inputs; the `longest`; the `newest` by its "
+        "`date`; the one with the `highest` value in the column `quality`; the one whose `source` comes first in "
+        "`sources`; the one `farthest` from its cluster's centroid, or `nearest` to it. The first of equals",
+    )
     sample: float = Field(
         1.0, gt=0, le=1, description="share of documents k-means may choose from; lower it beyond 10^8 documents"
     )
     shuffle_partitions: int = Field(64, ge=1, le=65536, description="tasks that give documents to clusters, at most")
 
     def needs(self) -> tuple[str, ...]:
-        return ("id", "url", "text", self.embedding)
+        return tuple(dict.fromkeys(("id", "url", self.embedding, *self.chosen_by())))
 
     def adds(self) -> dict[str, pa.DataType]:
         return {"duplicates": column_type("duplicates")}
@@ -133,11 +141,13 @@ class SemanticDedup(Barrier, name="semantic_dedup"):
     def sidecar(self, docs: pa.Table) -> pa.Table:
         values, ends, _ = self._quantized(docs)
         buffers = [None, pa.py_buffer(ends * 2), pa.py_buffer(values)]
-        length = pc.fill_null(pc.binary_length(docs["text"]), 0) if self.keep == "longest" else None
+        scopes = self.scope_hashes(docs)
+        by_centroid = self.keep in ("farthest", "nearest")
         return pa.table(
             {
                 "vector": pa.Array.from_buffers(pa.large_binary(), docs.num_rows, buffers),
-                "length": length.cast(pa.int64()) if length is not None else np.zeros(docs.num_rows, np.int64),
+                "preference": np.zeros(docs.num_rows, np.int64) if by_centroid else self.preferences(docs),
+                "scope": scopes if scopes is not None else np.zeros(docs.num_rows, np.uint64),
                 "duplicates": duplicates.weights(docs),
                 "id": docs["id"],
                 "url": docs["url"],
@@ -168,7 +178,8 @@ class SemanticDedup(Barrier, name="semantic_dedup"):
         self.metrics.count("clusters", len(centroids))
         parts = self.partitions(1, sidecars.shards())
         one = pa.array([row.tobytes() for row in centroids], pa.large_binary())
-        tables = [pa.table([pa.repeat(pa.scalar(p, pa.int32()), len(one)), one], _CENTROIDS) for p in range(parts)]
+        numbers = np.arange(len(one), dtype=np.int32)
+        tables = [pa.table([np.full(len(one), p, np.int32), numbers, one], _CENTROIDS) for p in range(parts)]
         return pa.concat_tables(tables)
 
     def _vectors(self, address: np.ndarray, sidecars: Sidecars) -> list[bytes]:
@@ -190,7 +201,7 @@ class SemanticDedup(Barrier, name="semantic_dedup"):
         if rows.num_rows == 0:
             return _MEMBERS.empty_table()
         dimensions = len(rows["centroid"][0].as_py()) // 2
-        centroids = _matrix(rows["centroid"], dimensions)
+        centroids = _matrix(rows.sort_by("cluster")["centroid"], dimensions)
         parts = []
         for shard in range(partition, sidecars.shards(), self.partitions(1, sidecars.shards())):
             beside = sidecars.table(shard)
@@ -216,12 +227,14 @@ class SemanticDedup(Barrier, name="semantic_dedup"):
             return duplicates.VERDICTS.empty_table()
         rows = rows.take(pa.array(np.argsort(rows["document"].to_numpy())))
         vectors = _matrix(rows["vector"], len(rows["vector"][0].as_py()) // 2)
-        near = rows["near"].to_numpy()
-        wish = {"first": np.zeros(len(near)), "farthest": near, "nearest": -near, "longest": -rows["length"].to_numpy()}
-        order = np.argsort(wish[self.keep], kind="stable")
+        near = rows["near"].to_numpy() * {"farthest": 1, "nearest": -1}.get(self.keep, 0)
+        scope = rows["scope"].to_numpy()
+        order = np.lexsort((near, ~rows["preference"].to_numpy(), scope))
         keeper, cosine = np.empty(len(order), np.int64), np.empty(len(order))
-        chosen, found = elect(vectors[order], self.min_cosine)
-        keeper[order], cosine[order] = order[chosen], found
+        starts = np.flatnonzero(np.diff(scope[order], prepend=~scope[order[:1]]))
+        for mine in np.split(order, starts[1:]):
+            chosen, found = elect(vectors[mine], self.min_cosine)
+            keeper[mine], cosine[mine] = mine[chosen], found
         self.metrics.observe("semantic_cluster", np.array([len(order)]), CLUSTER_SIZES)
         return duplicates.verdicts(
             rows["document"].to_numpy(),
