@@ -126,6 +126,30 @@ def test_crawl_by_crawl_equals_all_at_once(three, where, keys):
     assert len(set(gone) & set(three.add("c", **keys)[0]) - own) > 20  # went for documents of the index
 
 
+def test_components_that_a_later_crawl_ties_together_are_one_from_then_on(place):
+    rng = random.Random(1)
+    words = re.findall(r"\w+", topics["operator-summary"])
+    revisions = [topics["compound"][:8000]]
+    for _ in range(12):
+        revisions.append(re.sub(r"\w+", lambda m: rng.choice(words) if rng.random() < 0.012 else m[0], revisions[-1]))
+    parts = {"a": revisions[::4], "b": revisions[2::4], "c": [*revisions[1::2], *(r.upper() for r in revisions)]}
+    for name, part in parts.items():
+        place.write(name, [*part, f"A page that belongs to the crawl {name} and is like no other in the world"])
+    keys = {"bands": 40, "rows": 3}  # every pair of Jaccard index 0.6 or more is a candidate
+    gone = {}
+    for name in parts:
+        gone |= place.add(name, **keys)[0]
+    ties = [block.num_rows for s in Index.open(place.index).segments() for block in s.links.blocks()]
+    assert sum(ties) >= 4
+    assert gone == place.run("abc", **keys)[0]
+    place.ask("compact", place.index)
+    assert [block.num_rows for s in Index.open(place.index).segments() for block in s.links.blocks()] == [sum(ties)]
+    place.write("d", [*(r.lower() for r in revisions), "one more page, which is like none of the others at all"])
+    last = place.add("d", **keys)[0]
+    assert len(last) == len(revisions)
+    assert last.items() <= place.run("abcd", **keys)[0].items()
+
+
 def test_what_is_dropped_says_for_which_indexed_document(three):
     ids = {}
     for name in "ab":
@@ -152,6 +176,21 @@ def test_the_same_run_again_changes_nothing(three):
     assert again[2].executed > 0
     assert again[:2] == first[:2]
     assert three.bytes() == before
+
+
+def test_work_files_that_were_damaged_are_made_again_before_they_are_added(three):
+    three.add("a")
+    before = three.matches(topics["lambda"])
+    for pattern in ("map0/*.sidecar.arrow", "gather0.3/*.arrow", "map0/*.exchange.arrow"):
+        path = next((three.path / "a/work").glob(pattern))
+        content = bytearray(path.read_bytes())
+        content[len(content) // 3] ^= 64
+        path.write_bytes(bytes(content))
+        for name in three.bytes():
+            (three.path / "index" / name).unlink()
+        assert three.add("a")[2].executed > 0
+        assert three.matches(topics["lambda"]) == before
+        three.ask("verify", three.index)
 
 
 def test_new_content_under_an_old_name_is_refused_until_the_old_is_taken_out(three):

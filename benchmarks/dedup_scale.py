@@ -1,0 +1,255 @@
+"""What near-duplicate removal costs per document at 10^5, 10^6 and 10^7 documents, and what that means for more.
+
+    python benchmarks/dedup_scale.py [--documents 100000 1000000 10000000] [--folder FOLDER]
+
+Documents are synthetic: no text, but signatures and sketches as `minhash_dedup` makes them, drawn from a hash of the
+document's number, so that 10^7 of them need no 40 GB of text. Three in ten belong to groups of 2.5 on average, of which
+any two agree in a value of their signatures with probability 0.85. All that follows is the real thing: the engine
+in one process, its shards, exchange files and commits, the four gathers, verdicts, the index that the crawl is added
+to, and a second crawl, a tenth of the size, that is compared with it. Each size runs in a process of its own.
+
+It prints CPU microseconds and bytes a document for each step, the largest memory, and what 10^9 and 10^11 documents
+would take at the rates of the largest size. Drawing the signatures is not counted; making them from text is
+`benchmarks/dedup.py`'s. Run it twice where kernels have not been compiled yet.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Python puts this script's folder first on its path, where tokenize.py hides the library module of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from numba import njit
+
+from curation.config import load_pipeline
+from curation.executor import Inline
+from curation.plan import make_plan
+from curation.run import Run
+from curation.stage import InputFile, Outcome, Reader, Split
+from curation.storage import Storage
+from stages.dedup.minhash import MinhashDedup, Signed
+from stages.dedup.signatures import SKETCH
+
+SHARD = 100_000
+GROUPED, GROUP_SIZE, AGREEMENT = 0.3, 2.5, 0.85
+
+#: CPU seconds spent on drawing signatures, to be taken off.
+drawn = 0.0
+
+
+@njit(nogil=True, cache=True)
+def _mixed(x):
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@njit(nogil=True, cache=True)
+def draw(numbers, groups, grouped, own, signatures, sketches):
+    """Signatures and sketches of documents: values of the document's group, or, with a chance, its own."""
+    step = np.uint64(0x9E3779B97F4A7C15)
+    for d in range(numbers.size):
+        self = _mixed(numbers[d] * step)
+        group = self
+        if (self >> np.uint64(11)) * (1.0 / (1 << 53)) < grouped:
+            group = _mixed((self % groups + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93))
+        a, b = self, group
+        for j in range(signatures.shape[1]):
+            a += step
+            b += step
+            mine = _mixed(a)
+            theirs = _mixed(b)
+            signatures[d, j] = np.uint32(
+                (mine if np.uint32(mine) * (1.0 / (1 << 32)) < own else theirs) >> np.uint64(32)
+            )
+        for j in range(sketches.shape[1]):
+            a += step
+            b += step
+            mine = _mixed(a)
+            theirs = _mixed(b)
+            value = (mine if np.uint32(mine) * (1.0 / (1 << 32)) < own else theirs) >> np.uint64(40)
+            sketches[d, j] = np.uint8(value % np.uint64(255) + np.uint64(1))
+
+
+class Numbers(Reader, name="synthetic_numbers"):
+    """Documents that are numbers: the input file holds the first and how many."""
+
+    def splits(self, file: InputFile, source: str) -> list[Split]:
+        first, count = json.loads(Path(file.path).read_text())
+        return [
+            Split(file, source, i, start, min(start + SHARD, first + count))
+            for i, start in enumerate(range(first, first + count, SHARD))
+        ]
+
+    def read(self, split: Split, batch_rows: int, batch_bytes: int) -> Iterator[Outcome]:
+        for start in range(split.start, split.end, batch_rows):
+            numbers = range(start, min(start + batch_rows, split.end))
+            text = pa.array([str(n) for n in numbers], pa.large_string())
+            columns = {
+                "id": pa.array([f"{n:032x}" for n in numbers]),
+                "text": text,
+                "url": pa.array([f"https://example.org/{n}" for n in numbers]),
+                "source": pa.repeat("synthetic", len(text)),
+                "file": pa.repeat(split.file.name, len(text)),
+                "position": pa.array(numbers, pa.int64()),
+            }
+            yield Outcome(pa.table(columns))
+
+
+class SyntheticMinhash(MinhashDedup, name="synthetic_minhash"):
+    """`minhash_dedup` with signatures drawn from the number that is a document's text."""
+
+    documents: int
+
+    def signatures(self, text: pa.ChunkedArray | pa.Array) -> Signed:
+        global drawn
+        if not len(text) or not text[0].as_py().isdigit():  # the sample by which an index knows its kernels
+            return super().signatures(text)
+        began = time.process_time()
+        numbers = text.cast(pa.uint64()).to_numpy()
+        signatures = np.empty((len(numbers), self.bands * self.rows), np.uint32)
+        sketches = np.empty((len(numbers), SKETCH), np.uint8)
+        groups = np.uint64(max(1, int(self.documents * GROUPED / GROUP_SIZE)))
+        draw(numbers, groups, GROUPED, 1 - AGREEMENT**0.5, signatures, sketches)
+        drawn += time.process_time() - began
+        return Signed(signatures, sketches, np.full(len(numbers), 1000, np.int32))
+
+
+def crawl(folder: Path, name: str, first: int, count: int, documents: int, index: bool) -> dict:
+    """Run a crawl of `count` documents; CPU seconds and bytes of its steps."""
+    global drawn
+    (folder / f"{name}.numbers").write_text(json.dumps([first, count]))
+    keys = {"documents": documents, "shuffle_partitions": max(64, count // 100_000)}
+    if index:
+        keys |= {"index": str(folder / "index"), "crawl": name}
+    config = {"input": str(folder / f"{name}.numbers"), "output": str(folder / name), "batch_rows": 8192}
+    config["stages"] = ["dedup_scale:Numbers", {"dedup_scale:SyntheticMinhash": keys}]
+    (folder / "pipelines.yaml").write_text(yaml.safe_dump({"pipelines": {"scale": config}}))
+    plan = make_plan(load_pipeline("scale", str(folder / "pipelines.yaml")))
+    url = plan.pipeline.settings.output
+    run = Run(plan, Inline(url), Storage(url))
+    drawn, began = 0.0, time.process_time()
+    result = run.execute()
+    total = time.process_time() - began
+    cpu: dict[str, float] = {}
+    for manifest in run.manifests:
+        step = manifest.task.split("/")[0]
+        cpu[step] = cpu.get(step, 0.0) + manifest.cpu_seconds
+    cpu["map0"] -= drawn
+    sizes = dict.fromkeys(("exchange", "sidecar", "pairs", "verdicts"), 0)
+    for manifest in run.manifests:
+        step = manifest.task.split("/")[0]
+        for kind in ("exchange", "sidecar"):
+            if kind in manifest.files:
+                sizes[{"map0": kind, "gather0.3": "verdicts"}.get(step, "pairs")] += manifest.files[kind]["bytes"]
+    rest = total - sum(cpu.values()) - drawn
+    counters = {k: v for a in result.info["stages"] for k, v in a["metrics"].get("counters", {}).items()}
+    removed = sum(file["rows"] for file in result.info["files"]["duplicates"])
+    return {"cpu": cpu | {"rest": rest}, "bytes": sizes, "removed": removed, "counters": counters}
+
+
+def measure(documents: int, folder: Path, index: bool) -> dict:
+    """A crawl of its own; with `index` the same added to an index, then one of a tenth compared with it."""
+    sys.modules["dedup_scale"] = sys.modules["__main__"]
+    crawl(folder, "warm", 0, 2000, 2000, index=True)
+    shutil.rmtree(folder / "index")
+    alone = crawl(folder, "alone", 0, documents, documents, index=False)
+    alone["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    shutil.rmtree(folder / "alone")
+    if not index:
+        return {"alone": alone}
+    small = crawl(folder, "tenth", documents, documents // 10, documents, index=False)
+    shutil.rmtree(folder / "tenth")
+    added = crawl(folder, "first", 0, documents, documents, index=True)
+    shutil.rmtree(folder / "first")
+    size = {
+        kind: sum(file.stat().st_size for file in (folder / "index").rglob(f"{kind}.arrow"))
+        for kind in ("keys", "documents", "sketches", "members", "links")
+    }
+    against = crawl(folder, "second", documents, documents // 10, documents, index=True)
+    return {"alone": alone, "small": small, "added": added, "index": size, "against": against}
+
+
+STEPS = (
+    ("map0", "band keys, sketches, their files"),
+    ("gather0.0", "buckets: pairs from band keys"),
+    ("gather0.1", "every pair verified by sketches"),
+    ("gather0.2", "components (one task)"),
+    ("gather0.3", "who stays"),
+    ("map1", "verdicts applied, shards written"),
+)
+
+
+def main() -> None:
+    """Measure each size in a process of its own and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--documents", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--folder", type=Path, default=None, help="for files, 2 kB a document; default: temporary")
+    parser.add_argument("--index-up-to", type=int, default=1_000_000, help="largest size that an index is made of")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options.folder, options.one <= options.index_up_to)))
+        return
+    found = {}
+    for n in options.documents:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            command = [sys.executable, __file__, "--one", str(n), "--folder", folder]
+            command += ["--index-up-to", str(options.index_up_to)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found[n] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{n:,}: {json.dumps(found[n])}", file=sys.stderr, flush=True)
+    print("CPU microseconds a document".ljust(44), *(f"{n:>12,}" for n in found))
+    for step, label in STEPS:
+        print(label.ljust(44), *(f"{found[n]['alone']['cpu'][step] / n * 1e6:12.2f}" for n in found))
+    total = {n: sum(found[n]["alone"]["cpu"][step] for step, _ in STEPS) for n in found}
+    print("all".ljust(44), *(f"{total[n] / n * 1e6:12.2f}" for n in found))
+    indexed = {n: of for n, of in found.items() if "index" in of}
+    rest = {n: of["added"]["cpu"]["rest"] - of["alone"]["cpu"]["rest"] for n, of in indexed.items()}
+    print("adding it to an index".ljust(44), *(f"{rest[n] / n * 1e6:12.2f}" for n in indexed))
+    gathers = [step for step, _ in STEPS if step.startswith("gather")]
+    merge = {n: sum(of["against"]["cpu"][s] - of["small"]["cpu"][s] for s in gathers) for n, of in indexed.items()}
+    label = "comparing a tenth more, per indexed document"
+    print(label.ljust(44), *(f"{merge[n] / n * 1e6:12.2f}" for n in indexed))
+    print("bytes a document".ljust(44))
+    for kind, label in (
+        ("exchange", "band keys, shuffled once"),
+        ("sidecar", "sketch, id, url beside the shard"),
+        ("pairs", "pairs, forests, components"),
+        ("verdicts", "verdicts"),
+    ):
+        print(f"  {label}".ljust(44), *(f"{found[n]['alone']['bytes'][kind] / n:12.1f}" for n in found))
+    for kind in ("keys", "sketches", "documents", "members", "links"):
+        print(f"  index: {kind}".ljust(44), *(f"{found[n]['index'][kind] / n:12.1f}" for n in indexed))
+    print("documents removed, %".ljust(44), *(f"{found[n]['alone']['removed'] / n * 100:12.2f}" for n in found))
+    print("largest memory, GB".ljust(44), *(f"{found[n]['alone']['rss']:12.2f}" for n in found))
+    largest = max(found)
+    per = {step: found[largest]["alone"]["cpu"][step] / largest for step, _ in STEPS}
+    print(f"\nat the rates of {largest:,} documents".ljust(45), "      10^9", "      10^11")
+    for step, label in STEPS:
+        print(f"{label}, core hours".ljust(44), *(f"{per[step] * n / 3600:12.1f}" for n in (1e9, 1e11)))
+    size = found[largest]["alone"]["bytes"]
+    moved = (size["exchange"] + size["pairs"] + size["verdicts"]) / largest
+    print("files between tasks, TB".ljust(44), *(f"{moved * n / 1e12:12.2f}" for n in (1e9, 1e11)))
+    print("sidecars, TB".ljust(44), *(f"{size['sidecar'] / largest * n / 1e12:12.2f}" for n in (1e9, 1e11)))
+    for of in list(indexed)[-1:]:
+        index = sum(found[of]["index"].values()) / of
+        print("index, TB".ljust(44), *(f"{index * n / 1e12:12.2f}" for n in (1e9, 1e11)))
+
+
+if __name__ == "__main__":
+    main()
