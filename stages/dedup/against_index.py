@@ -4,8 +4,8 @@ The comparison itself is in `earlier_crawls.py`, the index in `index.py`. Here i
 compared before a run, the state of the index is pinned where the gathers are planned, and the crawl is added when the
 run is complete.
 
-Trade-off: where the index lies and what the crawl is called are left out of the stage's recorded config, so that neither
-makes a run start over; what is in the index does so for the gathers alone.
+Trade-off: where the index lies and what the crawl is called are left out of the stage's recorded config, so that
+neither makes a run start over; what is in the index does so for the gathers alone.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ class SemanticDedup(KeepsOne, name="semantic_dedup"):
         shard = duplicates.shards(address[order])
         for number in np.unique(shard).tolist():
             mine = order[shard == number]
-            column = sidecars.rows(number, duplicates.rows(address[mine]))["vector"]
+            column = sidecars.rows(number, duplicates.rows(address[mine]), ("vector",))["vector"]
             for place, vector in zip(mine.tolist(), column.to_pylist(), strict=True):
                 found[place] = vector
         return found
