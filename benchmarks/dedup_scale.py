@@ -6,7 +6,9 @@ Documents are synthetic: no text, but signatures and sketches as `minhash_dedup`
 document's number, so that 10^7 of them need no 40 GB of text. Three in ten belong to groups of 2.5 on average, of which
 any two agree in a value of their signatures with probability 0.85. All that follows is the real thing: the engine
 in one process, its shards, exchange files and commits, the four gathers, verdicts, the index that the crawl is added
-to, and a second crawl, a tenth of the size, that is compared with it. Each size runs in a process of its own.
+to, and a second crawl, a tenth of the size, that is compared with it. At 10^7 documents pairs are verified and keepers
+chosen in 3 of 100 partitions, and no index is made (`--sample-from`, `--index-up-to`). Each size runs in a process of
+its own.
 
 It prints CPU microseconds and bytes a document for each step, the largest memory, and what 10^9 and 10^11 documents
 would take at the rates of the largest size. Drawing the signatures is not counted; making them from text is
@@ -28,19 +30,23 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from numba import njit
 
 from curation.config import load_pipeline
+from curation.corpus import Manifest
+from curation.exchange import ExchangeFiles, SidecarFiles
 from curation.executor import Inline
-from curation.plan import make_plan
+from curation.plan import Plan, make_plan
 from curation.run import Run
 from curation.stage import InputFile, Outcome, Reader, Split
 from curation.storage import Storage
+from curation.task import run_task
 from stages.dedup.minhash import MinhashDedup, Signed
 from stages.dedup.signatures import SKETCH
 
@@ -136,10 +142,7 @@ def crawl(folder: Path, name: str, first: int, count: int, documents: int, index
     keys = {"documents": documents, "shuffle_partitions": max(64, count // 100_000)}
     if index:
         keys |= {"index": str(folder / "index"), "crawl": name}
-    config = {"input": str(folder / f"{name}.numbers"), "output": str(folder / name), "batch_rows": 8192}
-    config["stages"] = ["dedup_scale:Numbers", {"dedup_scale:SyntheticMinhash": keys}]
-    (folder / "pipelines.yaml").write_text(yaml.safe_dump({"pipelines": {"scale": config}}))
-    plan = make_plan(load_pipeline("scale", str(folder / "pipelines.yaml")))
+    plan = plan_of(folder, name, keys)
     url = plan.pipeline.settings.output
     run = Run(plan, Inline(url), Storage(url))
     drawn, began = 0.0, time.process_time()
@@ -162,9 +165,66 @@ def crawl(folder: Path, name: str, first: int, count: int, documents: int, index
     return {"cpu": cpu | {"rest": rest}, "bytes": sizes, "removed": removed, "counters": counters}
 
 
+def plan_of(folder: Path, name: str, keys: dict) -> Plan:
+    """The plan of a run over the numbers in `name`.numbers."""
+    config = {"input": str(folder / f"{name}.numbers"), "output": str(folder / name), "batch_rows": 8192}
+    config["stages"] = ["dedup_scale:Numbers", {"dedup_scale:SyntheticMinhash": keys}]
+    (folder / "pipelines.yaml").write_text(yaml.safe_dump({"pipelines": {"scale": config}}))
+    return make_plan(load_pipeline("scale", str(folder / "pipelines.yaml")))
+
+
+def sampled(documents: int, folder: Path, sample: int) -> dict:
+    """As `crawl`, in a part of the time: all shards, buckets and components, but pairs verified and keepers chosen in
+    `sample` of the partitions only, whose CPU time is then taken for all; no verdict is applied."""
+    (folder / "alone.numbers").write_text(json.dumps([0, documents]))
+    partitions = max(64, documents // 100_000)
+    plan = plan_of(folder, "alone", {"documents": documents, "shuffle_partitions": partitions})
+    storage = Storage(plan.pipeline.settings.output)
+    began = time.process_time()
+    shards = [run_task(plan, task, storage.url, inline=True) for task in plan.first_tasks]
+    return {"alone": gathered(plan, storage, shards, partitions, sample, time.process_time() - began - drawn)}
+
+
+def gathered(plan: Plan, storage: Storage, shards: list[Manifest], partitions: int, sample: int, map0: float) -> dict:
+    """The gather rounds over shards that are there."""
+    barrier = plan.segments[0].scatters
+    barrier.setup()
+    files = ExchangeFiles(storage, [(m.files["exchange"]["name"], m.partitions["exchange"]) for m in shards])
+    sidecars = SidecarFiles(storage, [m.files["sidecar"]["name"] for m in shards])
+    barrier.gather(0, 0, files.partition(0), sidecars)  # compiles
+    cpu = {"map0": map0}
+
+    def timed(step: str, share: float, call: Callable[[], list[pa.Table]]) -> pa.Table:
+        began = time.process_time()
+        tables = call()
+        cpu[step] = (time.process_time() - began) / share
+        return pa.concat_tables(tables)
+
+    def of(rows: pa.Table, partition: int) -> pa.Table:
+        return rows.filter(pc.equal(rows["partition"], partition)).drop_columns(["partition"])
+
+    share = sample / partitions
+    pairs = timed(
+        "gather0.0", 1, lambda: [barrier.gather(0, p, files.partition(p), sidecars) for p in range(partitions)]
+    )
+    some = [of(pairs, p) for p in range(sample)]
+    timed("gather0.1", share, lambda: [barrier.gather(1, p, some[p], sidecars) for p in range(sample)])
+    # In these data all pairs are alike, so the pairs hold together what their forests would.
+    members = timed("gather0.2", 1, lambda: [barrier.gather(2, 0, pairs.drop_columns(["partition"]), sidecars)])
+    some = [of(members, p) for p in range(sample)]
+    verdicts = timed("gather0.3", share, lambda: [barrier.gather(3, p, some[p], sidecars) for p in range(sample)])
+    size = {kind: sum(m.files[kind]["bytes"] for m in shards) for kind in ("exchange", "sidecar")}
+    removed = int(pc.sum(pc.is_valid(verdicts["kept_id"])).as_py() / share)
+    return {
+        "cpu": cpu,
+        "bytes": size,
+        "removed": removed,
+        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
 def measure(documents: int, folder: Path, index: bool) -> dict:
     """A crawl of its own; with `index` the same added to an index, then one of a tenth compared with it."""
-    sys.modules["dedup_scale"] = sys.modules["__main__"]
     crawl(folder, "warm", 0, 2000, 2000, index=True)
     shutil.rmtree(folder / "index")
     alone = crawl(folder, "alone", 0, documents, documents, index=False)
@@ -194,29 +254,44 @@ STEPS = (
 )
 
 
+KINDS = {
+    "exchange": "band keys, shuffled once",
+    "sidecar": "sketch, id, url beside the shard",
+    "pairs": "pairs, forests, components",
+    "verdicts": "verdicts",
+}
+
+
 def main() -> None:
     """Measure each size in a process of its own and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--documents", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--folder", type=Path, default=None, help="for files, 2 kB a document; default: temporary")
     parser.add_argument("--index-up-to", type=int, default=1_000_000, help="largest size that an index is made of")
+    parser.add_argument(
+        "--sample-from", type=int, default=10_000_000, help="size from which pairs are verified in 3 partitions only"
+    )
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.folder, options.one <= options.index_up_to)))
+        sys.modules["dedup_scale"] = sys.modules["__main__"]
+        if options.one >= options.sample_from:
+            print(json.dumps(sampled(options.one, options.folder, 3)))
+        else:
+            print(json.dumps(measure(options.one, options.folder, options.one <= options.index_up_to)))
         return
     found = {}
     for n in options.documents:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             command = [sys.executable, __file__, "--one", str(n), "--folder", folder]
-            command += ["--index-up-to", str(options.index_up_to)]
+            command += ["--index-up-to", str(options.index_up_to), "--sample-from", str(options.sample_from)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found[n] = json.loads(done.stdout.splitlines()[-1])
         print(f"{n:,}: {json.dumps(found[n])}", file=sys.stderr, flush=True)
     print("CPU microseconds a document".ljust(44), *(f"{n:>12,}" for n in found))
     for step, label in STEPS:
-        print(label.ljust(44), *(f"{found[n]['alone']['cpu'][step] / n * 1e6:12.2f}" for n in found))
-    total = {n: sum(found[n]["alone"]["cpu"][step] for step, _ in STEPS) for n in found}
+        print(label.ljust(44), *(f"{found[n]['alone']['cpu'].get(step, np.nan) / n * 1e6:12.2f}" for n in found))
+    total = {n: sum(found[n]["alone"]["cpu"].get(step, np.nan) for step, _ in STEPS) for n in found}
     print("all".ljust(44), *(f"{total[n] / n * 1e6:12.2f}" for n in found))
     indexed = {n: of for n, of in found.items() if "index" in of}
     rest = {n: of["added"]["cpu"]["rest"] - of["alone"]["cpu"]["rest"] for n, of in indexed.items()}
@@ -226,26 +301,22 @@ def main() -> None:
     label = "comparing a tenth more, per indexed document"
     print(label.ljust(44), *(f"{merge[n] / n * 1e6:12.2f}" for n in indexed))
     print("bytes a document".ljust(44))
-    for kind, label in (
-        ("exchange", "band keys, shuffled once"),
-        ("sidecar", "sketch, id, url beside the shard"),
-        ("pairs", "pairs, forests, components"),
-        ("verdicts", "verdicts"),
-    ):
-        print(f"  {label}".ljust(44), *(f"{found[n]['alone']['bytes'][kind] / n:12.1f}" for n in found))
+    for kind, label in KINDS.items():
+        print(f"  {label}".ljust(44), *(f"{found[n]['alone']['bytes'].get(kind, np.nan) / n:12.1f}" for n in found))
     for kind in ("keys", "sketches", "documents", "members", "links"):
         print(f"  index: {kind}".ljust(44), *(f"{found[n]['index'][kind] / n:12.1f}" for n in indexed))
     print("documents removed, %".ljust(44), *(f"{found[n]['alone']['removed'] / n * 100:12.2f}" for n in found))
     print("largest memory, GB".ljust(44), *(f"{found[n]['alone']['rss']:12.2f}" for n in found))
-    largest = max(found)
-    per = {step: found[largest]["alone"]["cpu"][step] / largest for step, _ in STEPS}
-    print(f"\nat the rates of {largest:,} documents".ljust(45), "      10^9", "      10^11")
+    per = {
+        step: [of["alone"]["cpu"][step] / n for n, of in found.items() if step in of["alone"]["cpu"]]
+        for step, _ in STEPS
+    }
+    print("\nat the rates of the largest size measured".ljust(45), "       10^9", "       10^11")
     for step, label in STEPS:
-        print(f"{label}, core hours".ljust(44), *(f"{per[step] * n / 3600:12.1f}" for n in (1e9, 1e11)))
-    size = found[largest]["alone"]["bytes"]
-    moved = (size["exchange"] + size["pairs"] + size["verdicts"]) / largest
-    print("files between tasks, TB".ljust(44), *(f"{moved * n / 1e12:12.2f}" for n in (1e9, 1e11)))
-    print("sidecars, TB".ljust(44), *(f"{size['sidecar'] / largest * n / 1e12:12.2f}" for n in (1e9, 1e11)))
+        print(f"{label}, core hours".ljust(44), *(f"{per[step][-1] * n / 3600:12.1f}" for n in (1e9, 1e11)))
+    kinds = {k: [of["alone"]["bytes"][k] / n for n, of in found.items() if k in of["alone"]["bytes"]] for k in KINDS}
+    for kind, label in KINDS.items():
+        print(f"{label}, TB".ljust(44), *(f"{kinds[kind][-1] * n / 1e12:12.2f}" for n in (1e9, 1e11)))
     for of in list(indexed)[-1:]:
         index = sum(found[of]["index"].values()) / of
         print("index, TB".ljust(44), *(f"{index * n / 1e12:12.2f}" for n in (1e9, 1e11)))
