@@ -312,7 +312,6 @@ def load_pipeline(
         settings = Settings(**{k: v for k, v in raw.items() if k != "stages"})
     except ValidationError as error:
         raise ConfigError(_one_line(error, source, at, Settings, f"pipeline '{name}'")) from error
-    _check_columns(stages, names, lines)
     settings.output = output or settings.output or f"out/{name}"
     labels = _numbered(names)
     for stage, label in zip(stages, labels, strict=True):
@@ -322,6 +321,7 @@ def load_pipeline(
             stage.check()
         except (ConfigError, ValueError, OSError) as error:
             raise ConfigError(f"{where}: stage '{stage_name}': {error}") from error
+    _check_columns(stages, names, lines)
     return Pipeline(
         name=name,
         settings=settings,
