@@ -50,7 +50,7 @@ def _ranges() -> tuple[tuple[int, int, str], ...]:
 
 
 @cache
-def _script_table() -> np.ndarray:
+def letter_scripts() -> np.ndarray:
     """uint8 per code point: 0 is no letter, else 1 + the place of its script in `scripts()`."""
     number = {script: i + 1 for i, script in enumerate(scripts())}
     table = np.zeros(0x110000, np.uint8)
@@ -183,5 +183,5 @@ def count_letters(texts: pa.Array | pa.ChunkedArray) -> Letters:
         bytes_ = np.frombuffer(data or b"", np.uint8)
         for view in (starts, bytes_):  # numba would compile once more for buffers that happen to be writable
             view.setflags(write=False)
-        _count(bytes_, starts, _script_table(), _han_table(), letters, forms)
+        _count(bytes_, starts, letter_scripts(), _han_table(), letters, forms)
     return Letters(letters, forms)
