@@ -26,7 +26,10 @@ from typer.core import TyperGroup
 from curation.errors import ConfigError, CurationError
 
 #: Command groups of other packages: name -> (module whose typer `app` it is, the line that help shows).
-GROUPS = {"dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote.")}
+GROUPS: dict[str, tuple[str, str]] = {
+    "dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote."),
+    "classifiers": ("classifiers.cli", "Train and judge the models that label documents."),
+}
 
 
 class Elsewhere(TyperGroup):

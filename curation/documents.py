@@ -59,8 +59,22 @@ COLUMNS: dict[str, Column] = CORE | {
     "html_language": Column(pa.string(), "language tag that <html> declares, lower case (`en-us`); often wrong"),
     "site_name": Column(pa.string(), "name of the site, as the page says"),
     # stages/annotate
-    "language": Column(pa.string(), "language and script as in FLORES-200 (`fra_Latn`); `und` if unknown"),
-    "language_score": Column(pa.float32(), "probability of `language`, 0 to 1"),
+    "language": Column(
+        pa.string(),
+        "language and script as in FLORES-200 (`fra_Latn`), the code of its group where the variety is unclear "
+        "(`ara_Arab`), `und` if unknown, `zxx` if it is no language",
+    ),
+    "language_score": Column(pa.float32(), "probability of `language_group`, 0 to 1"),
+    "language_group": Column(
+        pa.string(),
+        "the language, or the group of varieties it belongs to (`ara_Arab`, `fas_Arab`, `hbs_Latn`, `zhx_Hant`)",
+    ),
+    "language_margin": Column(pa.float32(), "share of the group's probability that its likeliest variety has, 0 to 1"),
+    "language_share": Column(pa.float32(), "share of the letters read that are in `language_group`; mixed below 1"),
+    "languages": Column(
+        pa.list_(pa.struct([("language", pa.string()), ("share", pa.float32())])),
+        "groups that at least 10 % of the letters read are in, most first",
+    ),
     "script": Column(pa.string(), "ISO 15924 code of the script most letters of `text` belong to"),
     # stages/rewrite
     "pii": Column(pa.int32(), "number of e-mail, IP addresses and telephone numbers that were replaced in `text`"),

@@ -25,11 +25,14 @@ class Sentences:
 
     @classmethod
     def read(cls, path: str | Path) -> Sentences:
-        """Read a file or a folder of files. Sentences without text are left out. ConfigError for a path or a column
-        that is missing, or a code that is none of the 119."""
+        """Read a file or a folder of files. Sentences without text are left out; without a column `source` the path
+        is the source. ConfigError for a path or a column that is missing, or a code that is none of the 119."""
         try:
-            table = pq.read_table(path, columns=["code", "source", "text"])
-        except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            table = pq.read_table(path)
+            if "source" not in table.column_names:
+                table = table.append_column("source", pa.array([str(path)] * table.num_rows, pa.string()))
+            table = table.select(["code", "source", "text"])
+        except (OSError, KeyError, pa.ArrowInvalid) as error:
             raise ConfigError(f"{path}: expected parquet with the columns code, source and text: {error}") from error
         table = table.filter(pc.greater(pc.utf8_length(pc.fill_null(table["text"], "")), 0))
         columns = [np.array(table[c].cast(pa.string()).to_pylist(), object) for c in ("text", "code", "source")]
@@ -39,8 +42,9 @@ class Sentences:
         texts = np.array([unicodedata.normalize("NFC", text) for text in columns[0]], object)
         return cls(texts, columns[1], columns[2])
 
-    def where(self, rows: np.ndarray) -> Sentences:
+    def where(self, rows: np.ndarray | list[bool]) -> Sentences:
         """The sentences of a mask or of places."""
+        rows = np.asarray(rows)
         return Sentences(self.texts[rows], self.codes[rows], self.sources[rows])
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ other languages that are called this one. Text that is called `und` or by its gr
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -71,9 +72,8 @@ def by_language(gold: np.ndarray, found: np.ndarray) -> dict[str, dict[str, floa
         precision, recall = right[code] / max(claimed[code], 1), right[code] / n
         f1 = 2 * right[code] / (n + claimed[code])
         fpr = (claimed[code] - right[code]) / max(len(gold) - n, 1)
-        result[code] = {
-            "n": n, "precision": round(precision, 4), "recall": round(recall, 4), "f1": round(f1, 4), "fpr": round(fpr, 6),
-        }  # fmt: skip
+        row = {"precision": precision, "recall": recall, "f1": f1}
+        result[code] = {"n": n} | {k: round(v, 4) for k, v in row.items()} | {"fpr": round(fpr, 6)}
     return result
 
 
@@ -109,7 +109,7 @@ def calibration(gold: np.ndarray, found: Identified) -> list[list[float]]:
     named = ~np.isin(group, ["und", "zxx"])
     right = group == np.array([group_of(code) for code in gold], object)
     rows = []
-    for low, high in zip(_BINS, _BINS[1:], strict=False):
+    for low, high in itertools.pairwise(_BINS):
         inside = named & (found.scores >= low) & ((found.scores < high) | (high == 1.0))
         if inside.any():
             mean, share = float(found.scores[inside].mean()), float(right[inside].mean())

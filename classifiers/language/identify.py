@@ -6,7 +6,7 @@ judged by the network, and its probabilities are held against limits that held-o
 
 - a document is `und` if the probability that it is in some language outside the 119 exceeds the limit of the language
   it looks most like. The limit is the 99.5 % quantile of that probability on real text of the language, and as short
-  text is doubtful by nature, at least that on real text of its length.
+  text is doubtful by nature, at least that on real text of its length. A guess at low probability is `und` too.
 - it is `zxx`, no language, if the network says so, or if hardly any of its characters are letters.
 - a variety (Moroccan Arabic, Bosnian) is named if it has its share of the group's probability; else the group is.
 
@@ -15,7 +15,6 @@ Trade-off: the limits are a promise about text like the held-out text. Chat, dia
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,22 +26,24 @@ import pyarrow.compute as pc
 
 from classifiers.language.features import lower_case, symbols
 from classifiers.language.labels import NO_LANGUAGE, UNKNOWN, group_of, groups, languages
+from classifiers.language.limits import LENGTHS, LIMITS, SHIPPED_LIMITS, Limits
 from classifiers.language.script import Letters, count_letters, scripts
 from classifiers.language.weights import HAN, Weights, network_script
 from classifiers.language.windows import read
 
-#: The model that comes with the project, and what it needs beside it.
-SHIPPED = Path(__file__).parent / "shipped"
-WEIGHTS, LIMITS = "weights.npz", "limits.tsv"
+#: The model that comes with the project.
+SHIPPED = SHIPPED_LIMITS.parent
+WEIGHTS = "weights.npz"
 
 #: Fewer letters (and marks) than this share of the visible characters, and a text is a table or a drawing.
 _LETTERS = 0.25
 
+#: A guess is no answer: below this probability of the best group a text is `und`, and below the second if it has fewer
+#: letters than `_SHORT`. Of held-out sentences under 0.5, four in ten are right.
+_LEAST, _LEAST_SHORT, _SHORT = 0.3, 0.5, 15
+
 #: A language is listed in `languages` if this share of a document is in it.
 _LISTED = 0.1
-
-#: Bounds in letters of the lengths that have an outside limit of their own; longer text has its language's alone.
-LENGTHS = (8, 15, 30, 60)
 
 
 class Identified(NamedTuple):
@@ -53,48 +54,11 @@ class Identified(NamedTuple):
     scores: np.ndarray  # float32: probability of the group, 0 to 1; of `und` and `zxx` where these are the answer
     margins: np.ndarray  # float32: share of the group's probability that its likeliest variety has; 1 where it is alone
     shares: np.ndarray  # float32: share of the letters read that lie in windows of this group
-    parts: pa.Array  # list<struct<language: string, share: float>>: groups with at least 10 % of the letters, most first
+    parts: (
+        pa.Array
+    )  # list<struct<language: string, share: float>>: groups with at least 10 % of the letters, most first
     labels: pa.Array  # string: the likeliest label of the network, also of languages outside (`x-ha_Latn`); may be null
     scripts: pa.Array  # string: ISO 15924, see `Letters.majority`
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What held-out text says of each language: rows of `limits.tsv`.
-
-    outside: the most outside probability by group. margin: the least share of the group by language. score: the least
-    score a filter should ask of the group. lengths: the most outside probability by length (see LENGTHS).
-    """
-
-    outside: dict[str, float]
-    margin: dict[str, float]
-    score: dict[str, float]
-    lengths: tuple[float, ...] = (0.0,) * len(LENGTHS)
-
-    @classmethod
-    def load(cls, path: Path) -> Limits:
-        """Read `limits.tsv`."""
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = {row["code"]: row for row in csv.DictReader(file, delimiter="\t")}
-        columns = [{code: float(row[name]) for code, row in rows.items() if row[name]} for name in _COLUMNS]
-        outside, margin, score = columns
-        return cls(outside, margin, score, tuple(outside.pop(f"below_{bound}_letters") for bound in LENGTHS))
-
-    def save(self, path: Path) -> None:
-        """Write `limits.tsv`."""
-        codes = [*languages(), *(code for code in groups() if code not in languages())]
-        lengths = {f"below_{bound}_letters": limit for bound, limit in zip(LENGTHS, self.lengths, strict=True)}
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(["code", *_COLUMNS])
-            columns = (self.outside | lengths, self.margin, self.score)
-            for code in [*codes, *lengths]:
-                values = [f"{column[code]:.4f}" if code in column else "" for column in columns]
-                if any(values):
-                    writer.writerow([code, *values])
-
-
-_COLUMNS = ("outside", "margin", "score")
 
 
 class Identifier:
@@ -150,7 +114,7 @@ class Identifier:
             bytes_ = np.frombuffer(data or b"", np.uint8)
             for view in (starts, bytes_):
                 view.setflags(write=False)
-            read(bytes_, starts, *self._tables, probabilities, shares, counts)
+            read(bytes_, starts, *self._tables, probabilities, shares, counts)  # type: ignore[call-arg]
         return Reading(probabilities, shares, counts, count_letters(texts))
 
     def answers(self, texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, Reading]:
@@ -159,7 +123,7 @@ class Identifier:
         reading = self.read(texts)
         by_answer = reading.by_answer(self._answer_of, len(self._answers))
         han = len(self._answers) - 1
-        code = _chinese(reading.letters)
+        code = chinese_or_japanese(reading.letters)
         for answer in ("jpn_Jpan", "zho_Hans", "zhx_Hant"):
             place = self._answers.index(answer)
             for table in (by_answer, reading.shares):
@@ -177,7 +141,8 @@ class Identifier:
         score = by_answer[rows, best]
         visible, letters = reading.counts[:, 1], reading.counts[:, 0]
         no_language = (visible > 0) & ((letters < _LETTERS * visible) | (nothing > np.maximum(score, unknown)))
-        is_unknown = ~no_language & ((score <= 0) | (unknown > self._limit(best, letters)))
+        least = np.where(letters < _SHORT, _LEAST_SHORT, _LEAST)
+        is_unknown = ~no_language & ((score < least) | (unknown > self._limit(best, letters)))
         answer = np.where(no_language, n_groups + 1, np.where(is_unknown, n_groups, best))
         names = np.array(self._answers, object)
         group_codes = names[answer]
@@ -212,13 +177,13 @@ class Identifier:
             if len(members) == 1 or not len(rows):
                 continue
             if group == "zhx_Hant":
-                fine[rows] = _chinese(reading.letters)[rows]
+                fine[rows] = chinese_or_japanese(reading.letters)[rows]
                 continue
             places = [label for _, code, label in self._members if code in members]
             codes = [code for _, code, label in self._members if code in members]
             if not places:
                 continue
-            own = reading.probabilities[np.ix_(rows, places)]
+            own = reading.probabilities[rows][:, places]
             first = own.argmax(axis=1)
             margins[rows] = own.max(axis=1) / np.maximum(own.sum(axis=1), 1e-9)
             least = np.array([self.limits.margin.get(code, 0.0) for code in codes])[first]
@@ -259,11 +224,13 @@ def _answer(label: str) -> str:
 _CANTONESE_SHARE = 0.02
 
 
-def _chinese(letters: Letters) -> np.ndarray:
-    """For each text `jpn_Jpan`, `yue_Hant`, `zho_Hant` or, also where no character decides, `zho_Hans`."""
+def chinese_or_japanese(letters: Letters, japanese: bool = True) -> np.ndarray:
+    """For each text of Han characters `jpn_Jpan` (unless told that it is none), `yue_Hant`, `zho_Hant` or, also where
+    no character decides, `zho_Hans`."""
     cantonese = (letters.cantonese > 0) & (letters.cantonese >= _CANTONESE_SHARE * letters.of("Hani"))
     form = np.where(letters.han_form() == "Hant", "zho_Hant", "zho_Hans")
-    return np.where(letters.is_japanese(), "jpn_Jpan", np.where(cantonese, "yue_Hant", form)).astype(object)
+    chinese = np.where(cantonese, "yue_Hant", form)
+    return np.where(letters.is_japanese() & japanese, "jpn_Jpan", chinese).astype(object)
 
 
 PARTS = pa.list_(pa.struct([("language", pa.string()), ("share", pa.float32())]))

@@ -1,4 +1,4 @@
-"""Text in languages outside the 119, made from their most frequent n-grams, so that the model learns what is none of ours.
+"""Text in languages outside the 119, made from their most frequent n-grams, to teach the model what is none of ours.
 
 A model of 119 labels answers with one of them for every page, and the missing languages become false pages of their
 neighbours: Kurdish turns into Persian, Hausa into Swahili. Sentences of hundreds of languages under a free licence are
@@ -26,7 +26,38 @@ _CHAINED = 0.9
 _LATIN = dict(
     zip(
         "абвгдђежзијклљмнњопрстћуфхцчџш",
-        "a b v g d đ e ž z i j k l lj m n nj o p r s t ć u f h c č dž š".split(),
+        [
+            "a",
+            "b",
+            "v",
+            "g",
+            "d",
+            "đ",
+            "e",
+            "ž",
+            "z",
+            "i",
+            "j",
+            "k",
+            "l",
+            "lj",
+            "m",
+            "n",
+            "nj",
+            "o",
+            "p",
+            "r",
+            "s",
+            "t",
+            "ć",
+            "u",
+            "f",
+            "h",
+            "c",
+            "č",
+            "dž",
+            "š",
+        ],
         strict=True,
     )
 )
@@ -52,7 +83,7 @@ def chained_text(n_grams: list[str], n: int, rng: np.random.Generator) -> list[s
     everything = np.cumsum(weight)
     texts = []
     for _ in range(n):
-        text, length = "", rng.integers(20, 140)
+        text, length = "", int(rng.integers(20, 140))
         while len(text) < length:
             added = ""
             if text and text[-1] != " " and rng.random() < _CHAINED:

@@ -26,8 +26,9 @@ import pyarrow as pa
 from classifiers.language.cleaning import Cleaned, clean
 from classifiers.language.data import Sentences
 from classifiers.language.evaluate import evaluate
-from classifiers.language.identify import LENGTHS, LIMITS, WEIGHTS, Identifier, Limits
+from classifiers.language.identify import WEIGHTS, Identifier
 from classifiers.language.labels import NO_LANGUAGE, UNKNOWN, group_of, groups, languages
+from classifiers.language.limits import LENGTHS, LIMITS, Limits
 from classifiers.language.noise import noise
 from classifiers.language.outside import chained_text, outside_languages, serbian_in_latin
 from classifiers.language.recipe import Recipe
@@ -142,13 +143,12 @@ def fit_limits(weights: Weights, judges: Sentences, margin: float) -> Limits:
     long = right & (reading.counts[:, 0] >= LENGTHS[-1])
     if not long.any():
         raise ConfigError("no held-out sentence of 60 letters is recognised: too little data to fit limits")
-    usual = float(np.quantile(unknown[long], _WITHIN))
-    outside, score = {}, {}
-    for group in groups():
-        mine = long & (gold == group)
-        enough = mine.sum() >= _ENOUGH
-        outside[group] = float(np.clip(np.quantile(unknown[mine], _WITHIN) if enough else usual, 0.02, 0.5))
-        score[group] = float(np.clip(np.quantile(own[mine], _SCORE) if enough else 0.5, 0.3, 0.9))
+    enough = {group for group in groups() if (long & (gold == group)).sum() >= _ENOUGH}
+    outside = {group: float(np.quantile(unknown[long & (gold == group)], _WITHIN)) for group in enough}
+    usual = float(np.median(list(outside.values()) or [0.1]))  # of languages with little held-out text
+    outside = {group: float(np.clip(outside.get(group, usual), 0.02, 0.5)) for group in groups()}
+    score = {g: float(np.quantile(own[long & (gold == g)], _SCORE)) if g in enough else 0.5 for g in groups()}
+    score = {group: float(np.clip(value, 0.3, 0.9)) for group, value in score.items()}
     short, short_reading = identifier.answers(pa.array(fragments(judges.texts, 1), pa.large_string()))
     bins = np.searchsorted(LENGTHS, short_reading.counts[:, 0], side="right")
     right = short[:, : len(groups())].argmax(axis=1) == places

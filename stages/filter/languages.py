@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from classifiers.language.labels import STANDARD
 from stages.filter.word_habits import word_habits
 
 LANGUAGES_FILE = Path(__file__).with_name("languages.json")
@@ -110,10 +111,11 @@ class RuleLanguages:
         rows = []
         for code in codes:
             row: dict[str, Any] = {}
+            known = STANDARD.get(code, code)  # where only the group is known, its standard variety's values hold
             if per_language and code != "eng_Latn":
-                row = FINEWEB2_SETTINGS | table[code] if code in table else UNKNOWN_SETTINGS
+                row = FINEWEB2_SETTINGS | table[known] if known in table else UNKNOWN_SETTINGS
                 row = no_stricter_than_english(row) if bounded else row
-            rows.append(row | overrides.get(code, {}))
+            rows.append(row | overrides.get(code, overrides.get(known, {})))
         return cls(codes, column.indices.to_numpy(zero_copy_only=False).astype(np.int32), rows)
 
     def values(self, name: str, default: float) -> np.ndarray:

@@ -42,18 +42,56 @@ def test_thresholds_per_language_are_those_of_fineweb2(documents):
     # FineWeb-2's configs/bul_Cyrl.yml, dan_Latn.yml; FineWeb's 0.65 for English
     labelled = [("bul_Cyrl", 0.85), ("bul_Cyrl", 0.95), ("dan_Latn", 0.35), ("dan_Latn", 0.25), ("eng_Latn", 0.64)]
     low = "language_score_low"
-    assert verdicts(documents, labelled, min_score="per_language") == [low, None, None, low, low]
+    assert verdicts(documents, labelled, min_score="fineweb2") == [low, None, None, low, low]
+
+
+def test_thresholds_of_the_shipped_model(documents):
+    from classifiers.language.limits import SHIPPED_LIMITS, Limits
+
+    least = Limits.load(SHIPPED_LIMITS).score
+    labelled = [
+        (code, score + d)
+        for code, score in (("nob_Latn", least["nob_Latn"]), ("ary_Arab", least["ara_Arab"]))
+        for d in (-0.01, 0.01)
+    ]
+    low = "language_score_low"
+    assert verdicts(documents, labelled, min_score="per_language") == [low, None, low, None]
 
 
 def test_every_language_has_a_threshold():
-    from classifiers.language.model import languages
+    from classifiers.language.labels import groups, languages
+    from classifiers.language.limits import SHIPPED_LIMITS, Limits
     from stages.filter.languages import language_parameters
 
     assert all(0 <= language_parameters()[code]["language_score"] < 1 for code in languages())
+    limits = Limits.load(SHIPPED_LIMITS)
+    assert set(limits.score) == set(limits.outside) == set(groups())
+    assert all(0.3 <= score <= 0.9 for score in limits.score.values())
+
+
+def test_a_group_selects_its_varieties(documents):
+    dropped = "language_not_selected"
+    labelled = [("ary_Arab", 0.9), ("ara_Arab", 0.9), ("pes_Arab", 0.9)]
+    assert verdicts(documents, labelled, languages=["ara_Arab"]) == [None, None, dropped]
+    assert verdicts(documents, labelled, languages=["ary_Arab"]) == [None, dropped, dropped]
+
+
+def test_no_language_and_mixed_documents(documents):
+    assert verdicts(documents, [("zxx", 1.0)]) == ["no_language"]
+    assert verdicts(documents, [("zxx", 1.0), ("und", 1.0)], zxx="keep") == [None, "language_not_selected"]
+    docs = documents(["text"] * 3, language=["fra_Latn"] * 3, language_score=[1.0] * 3, language_share=[0.5, 0.8, None])
+    assert FilterLanguage(min_share=0.8)(docs).to_pylist() == ["language_mixed", None, None]
 
 
 def test_after_identification(documents):
-    docs = documents(["Nul ne sera soumis à la torture.", "Everyone has the right to life.", "", None])
+    docs = documents(
+        [
+            "Nul ne sera soumis à la torture, ni à des peines ou traitements cruels.",
+            "Everyone has the right to life.",
+            "",
+            None,
+        ]
+    )
     dropped = "language_not_selected"
     assert FilterLanguage(languages=["fra_Latn"])(IdentifyLanguage()(docs)).to_pylist() == [None, *[dropped] * 3]
 
