@@ -88,7 +88,7 @@ def test_languages_are_labelled_and_counted(run):
     info = json.loads((run / "run.json").read_text())
     stage = next(s for s in info["stages"] if s["stage"] == "identify_language")
     values = {k.split("=")[1] for k in stage["breakdown"]}
-    assert {"eng_Latn", "jpn_Jpan", "rus_Cyrl", "pes_Arab", "und"} <= values and len(values) >= 20
+    assert {"eng_Latn", "jpn_Jpan", "rus_Cyrl", "pes_Arab", "zho_Hans"} <= values and len(values) >= 20
     assert sum(stage["breakdown"][k]["kept"] for k in stage["breakdown"]) == stage["kept"]
 
 

@@ -46,7 +46,8 @@ class IdentifyLanguage(Stage, name="identify_language"):
     disappears unseen. Nothing is dropped.
 
     A document is read in up to eight windows. `languages` lists the groups that have at least 10 % of the letters,
-    `language_share` is the share of `language_group`: below 1 the document is mixed, and the report counts it.
+    `language_share` is the share of `language_group`: the report counts documents
+    in which two are listed as mixed.
     `script` (ISO 15924) is that of most letters of the whole text.
 
     The shipped model is a network over character n-grams with a gate by script (`classifiers/language/README.md` says
@@ -120,7 +121,7 @@ class IdentifyLanguage(Stage, name="identify_language"):
             codes, groups = pc.if_else(low, "und", codes), pc.if_else(low, "und", groups)
         self.metrics.count_values("language", codes)
         self.metrics.count_values("label", found.labels.filter(pc.is_in(codes, pa.array(["und", "zxx"]))))
-        self.metrics.count("mixed", int((found.shares < 1).sum()))
+        self.metrics.count("mixed", pc.sum(pc.greater(pc.list_value_length(found.parts), 1)).as_py() or 0)
         self.metrics.observe("language_score", scores, _SCORE_EDGES)
         columns = (
             codes, groups, scores, pa.array(found.margins), pa.array(found.shares), found.parts, found.scripts,
