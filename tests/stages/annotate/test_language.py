@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifiers.language.identify import SHIPPED
@@ -281,6 +281,7 @@ def test_scripts_of_all_letters_agree_with_their_names():
     assert [c for c, script in zip(letters, found, strict=True) if script != named_script(c)] == []
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.one_of(st.none(), st.text()), max_size=6), st.integers(0, 5))
 def test_letters_are_counted_per_text(texts, start):
     array = pa.array(texts, pa.string()).slice(start)
