@@ -27,7 +27,7 @@ _ENOUGH = 200
 
 #: Where more than this share of a source's rows of one language is contradicted, the rest is not believed in doubt:
 #: there a row goes if another language is merely likelier than not. (Four in ten of Tatoeba's Slovenian are Slovak.)
-_UNRELIABLE = 0.05
+_UNRELIABLE = 0.25
 
 #: Small and quick: it must know what a language looks like, not tell neighbours apart.
 _JUDGE = Settings(dimensions=16, buckets=1 << 19, epochs=3, least=500, most=2500)
