@@ -7,8 +7,8 @@ with `html`, `gold_code` and `gold_math`. Every extractor gets every page, one a
 is busy for all; what is timed is CPU seconds. Printed are mean token precision, recall and F1, 4-gram F1, F1 by page
 type, and the share of code lines kept to the character and of formulas kept as LaTeX.
 
-The model behind `engine: lines` may have been trained on these very pages (`stages/extract/train_main_lines.py`): on
-them its F1 is that of a pupil who has seen the answers, and only the F1 on unseen folds that the training prints says
+The model behind the default engine may have been trained on these very pages (`stages/extract/train_main_lines.py`): on
+them its F1 is that of a pupil who has seen the answers, and only the F1 on unseen pages that the training prints says
 how good it is. All else was not trained. Last line: `ratio extraction_vs_trafilatura N`, the speed of the default
 engine over trafilatura's default.
 """
@@ -60,7 +60,7 @@ def extractors() -> dict[str, Extractor]:
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
     return {
         "ours": stage(),
-        "ours, lines": stage(engine="lines"),
+        "ours, resiliparse": stage(engine="resiliparse"),
         "resiliparse": lambda page: extract_plain_text(page, main_content=True, alt_texts=False),
         "trafilatura": lambda page: trafilatura.extract(page) or "",
         "trafilatura fast": lambda page: trafilatura.extract(page, fast=True) or "",

@@ -26,65 +26,46 @@ _NUMBER_WORDS = (
     r"|gl|hljs-ln-n|hljs-ln-numbers|blob-num|crayon-nums?(?:-content)?|react-syntax-highlighter-line-number"
     r"|cm-gutters?|CodeMirror-linenumber|js-line-number)"
 )
-_CLASS = rf"\bclass\s*=\s*[\"']?(?:[^\"'>]{{0,300}}\s)?{_NUMBER_WORDS}(?=[\s\"'>])"
-_NUMBERS = re.compile(
-    rf"<(span|a|i|b|div|td|pre)\b[^>]{{0,500}}?(?:{_CLASS}|\bdata-line-number\b)[^>]{{0,500}}>"
-    r"(?:[\s\d:|]|&nbsp;|<[^>]{0,300}>(?=[\s\d<]))*?</\1\s*>",
-    re.IGNORECASE,
-)
-_GUTTER_CELL = re.compile(
-    rf"<td\b[^>]{{0,500}}?{_CLASS}[^>]{{0,500}}>(?:[\s\d|]|&nbsp;|<(?!/td)[^>]{{0,500}}>)*+</td\s*>"
-    r"|<td\b[^>]{0,500}>\s*(?:<div\b[^>]{0,300}>\s*)?<pre\b[^>]{0,500}>(?:[\s\d]|<(?!/pre)[^>]{0,300}>)*+</pre\s*>"
-    r"\s*(?:</div>\s*)?</td\s*>",
-    re.IGNORECASE,
-)
+_CLASS = re.compile(rf"\bclass\s*=\s*[\"']?(?:[^\"'>]{{0,300}}\s)?{_NUMBER_WORDS}(?=[\s\"'>])", re.IGNORECASE)
+_NUMBERED = re.compile(r"<(span|a|i|b|div|td|pre)\b[^>]{0,1000}>", re.IGNORECASE)
+_NUMBERS = {
+    name: re.compile(rf"(?:[\s\d:|]|&nbsp;|<[^>]{{0,300}}>(?=[\s\d<]))*?</{name}\s*>", re.IGNORECASE)
+    for name in ("span", "a", "i", "b", "div", "td", "pre")
+}
+_CELL_TAG = re.compile(r"<(/?)td\b[^>]{0,500}>", re.IGNORECASE)
+_NUMBERS_ONLY = re.compile(r"(?:[\s\d|]|&nbsp;|<[^>]{0,500}>)*+", re.IGNORECASE)
+_PRE_ONLY = re.compile(r"\s*+(?:<div\b[^>]{0,300}>\s*+)?<pre\b", re.IGNORECASE)
 _FIGURE = re.compile(r"<figure\b[^>]{0,1000}>(?=\s*(?:<div\b[^>]{0,500}>\s*){0,4}<(?:pre|table)\b)")
-_CODE_TABLE = re.compile(
-    r"<table\b[^>]{0,500}?\bclass\s*=\s*[\"'][^\"'>]{0,300}?\b(?:hljs-ln|js-file-line-container|crayon-table)\b"
-    r"[^>]{0,500}>",
-    re.IGNORECASE,
+_TABLE = re.compile(r"<table\b[^>]{0,1000}>", re.IGNORECASE)
+_CODE_CLASS = re.compile(
+    r"\bclass\s*=\s*[\"'][^\"'>]{0,300}?\b(?:hljs-ln|js-file-line-container|crayon-table)\b", re.IGNORECASE
 )
 _ROW = re.compile(r"<tr\b[^>]{0,500}>(.*?)(?:</tr\s*>|(?=<tr\b)|$)", re.IGNORECASE | re.DOTALL)
-_BUTTON = re.compile(r"<(button|style|svg|select)\b[^>]{0,9000}>.{0,20000}?</\1\s*>", re.IGNORECASE | re.DOTALL)
-_BREAK = re.compile(r"<br\b[^>]{0,200}>", re.IGNORECASE)
-_BLOCK = r"(?:div|p|li|tr|ol|ul|table|tbody)"
-_BLOCK_END = re.compile(rf"(?:</{_BLOCK}\s*>[ \t\r]*\n?)+", re.IGNORECASE)
-_BLOCK_START = re.compile(rf"<{_BLOCK}\b[^>]{{0,3000}}>(?:\s*<{_BLOCK}\b[^>]{{0,3000}}>)*", re.IGNORECASE)
-_BREAK_AT_END = re.compile(rf"<br\b[^>]{{0,200}}>(?=\s*</{_BLOCK}\s*>)", re.IGNORECASE)
-_CELL = re.compile(
-    rf"<td\b[^>]{{0,500}}?{_CLASS}[^>]{{0,500}}>(?:[\s\d|]|&nbsp;|<(?!/td)[^>]{{0,500}}>)*+</td\s*>"
-    r"|<td\b[^>]{0,500}>\s*(?:<div\b[^>]{0,300}>\s*)?<pre\b[^>]{0,500}>(?:[\s\d]|<(?!/pre)[^>]{0,300}>)*+</pre\s*>"
-    r"\s*(?:</div>\s*)?</td\s*>",
-    re.IGNORECASE,
+_BUTTON = re.compile(
+    r"<(button|style|svg|select)\b[^>]{0,9000}>(?:[^<]++|<(?!/?\1\b)){0,20000}+</\1\s*>", re.IGNORECASE
 )
-_FIGURE = re.compile(r"<figure\b[^>]{0,1000}>(?=\s*(?:<div\b[^>]{0,500}>\s*){0,4}<(?:pre|table)\b)")
-_CODE_TABLE = re.compile(
-    r"<table\b[^>]{0,500}?\bclass\s*=\s*[\"'][^\"'>]{0,300}?\b(?:hljs-ln|js-file-line-container|crayon-table)\b"
-    r"[^>]{0,500}>",
-    re.IGNORECASE,
-)
-_ROW = re.compile(r"<tr\b[^>]{0,500}>(.*?)(?:</tr\s*>|(?=<tr\b)|$)", re.IGNORECASE | re.DOTALL)
-_BUTTON = re.compile(r"<(button|style|svg|select)\b[^>]{0,9000}>.{0,20000}?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _BREAK = re.compile(r"<br\b[^>]{0,200}>", re.IGNORECASE)
 _BLOCK = r"(?:div|p|li|tr|ol|ul|table|tbody)"
 _BLOCK_END = re.compile(rf"(?:</{_BLOCK}\s*>[ \t\r]*\n?)+", re.IGNORECASE)
 _BLOCK_START = re.compile(rf"[ \t]*(?:<{_BLOCK}\b[^>]{{0,3000}}>[ \t]*)+(?:\r?\n[ \t]*(?=<{_BLOCK}\b))?", re.IGNORECASE)
+_BREAK_AT_END = re.compile(rf"<br\b[^>]{{0,200}}>(?=\s*</{_BLOCK}\s*>)", re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*>")
 _CELL = re.compile(r"</?t[dh]\b[^>]{0,1000}>\s*", re.IGNORECASE)
 _LEADING = re.compile(r"((?:^|\n|>)[ \t]*<(span|a)\b[^>]{0,500}>)[ \t]*(\d{1,5})[ \t]*(</\2\s*>)", re.IGNORECASE)
 _LINE_ELEMENT = re.compile(
     r"(</span>)(?=<span\b[^>]{0,300}?\b(?:data-line\b|class\s*=\s*[\"'](?:code-)?line[\s\"']))", re.IGNORECASE
 )
-_CODE_BLOCK = re.compile(
-    r"<(div|code)\b(?=[^>]{0,500}?\bclass\s*=\s*[\"'](?:[^\"'>]{0,300}\s)?(?:code-block|block)[\s\"'])[^>]{0,1000}>"
-    r"((?:[^<]|</?(?:span|a|b|i|em)\b[^>]{0,500}>){1,50000}+)</\1\s*>",
-    re.IGNORECASE,
-)
+_BLOCK_TAG = re.compile(r"<(div|code)\b[^>]{0,1000}>", re.IGNORECASE)
+_BLOCK_CLASS = re.compile(r"\bclass\s*=\s*[\"'](?:[^\"'>]{0,300}\s)?(?:code-block|block)[\s\"']", re.IGNORECASE)
+_BLOCK_TEXT = re.compile(r"(?:[^<]++|</?(?:span|a|b|i|em)\b[^>]{0,500}>){1,50000}+", re.IGNORECASE)
+#: Elements found without the end that they should have, before the search is given up.
+MAX_BROKEN = 20
 
 
 def write_code(page: str) -> str:
     """A page's source with its blocks of code as plain lines."""
     if "code-block" in page or '<code class="' in page:
-        page = _CODE_BLOCK.sub(_as_preformatted, page)
+        page = _code_blocks(page)
     if "<figure" in page:
         page = _figures(page)
     tables = "hljs-ln" in page or "js-file-line-container" in page or "crayon-table" in page
@@ -92,7 +73,7 @@ def write_code(page: str) -> str:
     if not blocks and not tables:
         return page
     if blocks and "<td" in page:
-        page = _GUTTER_CELL.sub(_without_numbers, page)
+        page = _gutters(page)
     if tables:
         page = _tables(page)
     out: list[str] = []
@@ -104,53 +85,104 @@ def write_code(page: str) -> str:
         if end is None:
             break
         inner = page[tag.end() : end.start()]
-        if _HINT.search(inner) or "data-line" in inner:
-            out += [page[at : tag.end()], _lines(inner)]
-            at = end.start()
+        out += [page[at : tag.end()], _lines(inner) if _HINT.search(inner) or "data-line" in inner else inner]
+        at = end.start()
     return "".join([*out, page[at:]]) if out else page
 
 
-def _as_preformatted(block: re.Match[str]) -> str:
-    """A block that a style sheet shows as preformatted, if it has lines or is code."""
-    if "\n" not in block[2].strip() and block[1] == "div":
-        return block[0]
-    text = block[2].strip()
-    return f"<pre>{block[2].strip(chr(10)) if chr(10) in text or not text else text}</pre>"
+def _code_blocks(page: str) -> str:
+    """Blocks that a style sheet shows as preformatted, if they have lines or are code."""
+    out: list[str] = []
+    at = broken = 0
+    for tag in _BLOCK_TAG.finditer(page):
+        if tag.start() < at or not _BLOCK_CLASS.search(tag[0]):
+            continue
+        inner = _BLOCK_TEXT.match(page, tag.end())
+        name = tag[1].lower()
+        if inner is None or not page.startswith(f"</{name}>", inner.end()):
+            broken += inner is not None and inner.end() - tag.end() > 1000
+            if broken > MAX_BROKEN:
+                break
+            continue
+        text = inner[0].strip()
+        if "\n" in text or (name == "code" and text):
+            out += [page[at : tag.start()], "<pre>", inner[0].strip("\n") if "\n" in text else text, "</pre>"]
+            at = inner.end() + len(name) + 3
+    return "".join([*out, page[at:]])
 
 
 def _figures(page: str) -> str:
     """Figures of code and tables as ordinary blocks; resiliparse leaves out what is in a figure."""
     out: list[str] = []
-    at = 0
+    at, end = 0, -1
     for tag in _FIGURE.finditer(page):
-        end = page.find("</figure>", tag.end(), tag.end() + MAX_LENGTH)
-        if tag.start() >= at and end >= 0:
+        if end < tag.end():
+            end = page.find("</figure>", tag.end())
+        if end < 0:
+            break
+        if tag.start() >= at and end - tag.end() <= MAX_LENGTH:
             out += [page[at : tag.start()], "<div>", page[tag.end() : end], "</div>"]
             at = end + len("</figure>")
     return "".join([*out, page[at:]])
 
 
-def _without_numbers(cell: re.Match[str]) -> str:
-    """Nothing, if a cell holds line numbers; a table of numbers stays."""
-    words = re.sub(r"<[^>]*>", " ", cell[0]).replace("&nbsp;", " ").split()
-    known = re.search(_CLASS, cell[0], re.IGNORECASE) is not None
-    counts = [int(word) for word in words if word.isdigit()]
-    rising = len(counts) > 0 and counts == list(range(counts[0], counts[0] + len(counts)))
-    return "" if known or (rising and "<pre" in cell[0]) else cell[0]
+def _gutters(page: str) -> str:
+    """A page without the cells that hold line numbers; a table of numbers stays."""
+    out: list[str] = []
+    at = 0
+    cell: re.Match[str] | None = None
+    for tag in _CELL_TAG.finditer(page):
+        if not tag[1]:
+            cell = tag
+        elif cell is not None:
+            known = _CLASS.search(cell[0]) is not None
+            if (known or _PRE_ONLY.match(page, cell.end(), tag.start())) and _NUMBERS_ONLY.fullmatch(
+                page, cell.end(), tag.start()
+            ):
+                words = _TAG.sub(" ", page[cell.end() : tag.start()]).replace("&nbsp;", " ").split()
+                counts = [int(word) for word in words if word.isdigit()]
+                if known or (counts and counts == list(range(counts[0], counts[0] + len(counts)))):
+                    out.append(page[at : cell.start()])
+                    at = tag.end()
+            cell = None
+    return "".join([*out, page[at:]])
+
+
+def _without_numbers(inner: str) -> str:
+    """The source of code without the elements that hold line numbers."""
+    out: list[str] = []
+    at = broken = 0
+    for tag in _NUMBERED.finditer(inner):
+        if tag.start() < at or not (_CLASS.search(tag[0]) or "data-line-number" in tag[0]):
+            continue
+        end = _NUMBERS[tag[1].lower()].match(inner, tag.end())
+        if end is not None:
+            out.append(inner[at : tag.start()])
+            at = end.end()
+        else:
+            broken += 1
+            if broken > MAX_BROKEN and broken > 2 * len(out):
+                break
+    return "".join([*out, inner[at:]])
 
 
 def _tables(page: str) -> str:
     """Tables with a row for every line of code as preformatted text, unless they are in such text already."""
     out: list[str] = []
     at = 0
-    for tag in _CODE_TABLE.finditer(page):
+    for tag in _TABLE.finditer(page):
+        if tag.start() < at or not _CODE_CLASS.search(tag[0]):
+            continue
         end = page.find("</table>", tag.end(), tag.end() + MAX_LENGTH)
-        if tag.start() < at or end < 0 or page.rfind("<pre", at, tag.start()) > page.rfind("</pre", at, tag.start()):
+        if end < 0:
+            break
+        near = max(at, tag.start() - 2000)
+        if page.rfind("<pre", near, tag.start()) > page.rfind("</pre", near, tag.start()):
             continue
         body = page[tag.end() : end]
         if "<pre" in body:
             continue
-        lines = [_CELL.sub("", row[1]).strip("\r\n") for row in _ROW.finditer(_NUMBERS.sub("", body))]
+        lines = [_CELL.sub("", row[1]).strip("\r\n") for row in _ROW.finditer(_without_numbers(body))]
         out += [page[at : tag.start()], "<pre>", "\n".join(line or " " for line in lines), "</pre>"]
         at = end + len("</table>")
     return "".join([*out, page[at:]])
@@ -158,7 +190,7 @@ def _tables(page: str) -> str:
 
 def _lines(inner: str) -> str:
     """What a `<pre>` holds, with line breaks for the elements that stand for lines, without numbers and buttons."""
-    inner = _NUMBERS.sub("", _BUTTON.sub("", inner))
+    inner = _without_numbers(_BUTTON.sub("", inner))
     numbers = [int(found[3]) for found in _LEADING.finditer(inner)]
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         inner = _LEADING.sub(r"\1\4", inner)

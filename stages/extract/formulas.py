@@ -82,7 +82,7 @@ def write_formulas(page: str) -> tuple[str, int]:
     scripts = "math/tex" in page
     out: list[str] = []
     at = count = unclosed = 0
-    for tag in re.finditer("|".join(starts), page):
+    for tag in re.finditer(f"<(?:{'|'.join(start[1:] for start in starts)})", page):  # one prefix: 5 times as fast
         if tag.start() < at:
             continue
         end = element_end(page, tag)

@@ -1,19 +1,15 @@
 """Extracts the main text of HTML pages: the article, thread or listing, without menus, banners and footers.
 
 Extraction costs more than all other steps of a web pipeline together, so the extractor's speed decides what a crawl
-costs, and its recall decides what is left of it. The default is resiliparse, which takes a tenth of trafilatura's
-time. Its weakness is that on some pages (4 %) its main-content rule throws away nearly everything.
-That shows without knowing the truth: the main text is then a small part of all visible text. Only those pages go to
-trafilatura as well, and the longer of the two texts is kept.
+costs, and its recall decides what is left of it. resiliparse takes a fifteenth of trafilatura's time, but on some pages
+(4 %) its main-content rule throws away nearly everything, and it knows only the make of pages that its authors saw.
+So the default lets a small model choose lines (`main_lines`), with resiliparse's rule as one of its features. Only
+pages of which the model itself expects little go to trafilatura as well; the longer of the two texts is kept.
+The engine `resiliparse` keeps that rule, and asks the model only where next to nothing is left.
 
-The engine `lines` lets a small model choose lines instead, with resiliparse's rule as one of its features, and sends to
-trafilatura the pages of which the model itself expects little.
-
-The trade-off, on 401 pages of 150 kB with human gold text (mean token F1, recall, share of pages that trafilatura sees
-as well): resiliparse alone .829, .914; with the fallback .859, .951, 9 %; `lines` .880, .934, 7 %, on pages its model
-was not trained on, and .859 if it saw no page of the same data set; trafilatura alone .871, .900. Timed in one run,
-trafilatura takes 4.4 times as long as the stage with the fallback, and 15 times as long as resiliparse alone; `lines`
-costs about what the fallback costs.
+The trade-off, on 401 pages of 150 kB with human gold text (mean token F1): `lines` .886 on pages its model was not
+trained on, 3 % of which trafilatura sees as well, and .864 if it saw no page of the same data set; trafilatura .871;
+resiliparse alone .829. benchmarks/README.md has the times.
 
 An HTML parser is where hostile pages strike. Those whose size, nesting or attributes would hold the parser for long
 are told by a scan of the bytes (`html_depth`) and dropped before it sees them; a page that still takes too long is
@@ -43,13 +39,20 @@ if TYPE_CHECKING:
 #: trusted. From 0.1 to 0.3 the F1 of the result stays within .852 and .859.
 COLLAPSED = 0.2
 
-#: The model's choice of lines is not trusted if the F1 it expects of it is below this. Pages of which that is true, and
-#: the F1 of the result on pages it was not trained on: 0 (none) .873, 0.6 (4 %) .878, 0.7 (7 %) .880, 0.75 (10 %) .880.
-DOUBTFUL = 0.7
+#: The model's choice of lines is not trusted if the F1 it expects of it is below this. The share of pages of which that
+#: is true, and the F1 of the result on pages it was not trained on and on unseen data sets: 0 (none) .878, .848;
+#: 0.6 (3 %) .886, .864; 0.65 (7 %) .885, .868; 0.7 (12 %) .883, .869. Each such page costs as much as eight others.
+DOUBTFUL = 0.6
 
 #: Forums that a script shows keep their text in <noscript>, which the main-content rule reads and the rendering of the
 #: whole page does not: then the page shows less than this share of the main text.
 SHOWN_BY_SCRIPT = 0.5
+
+#: Pages with more elements are left to resiliparse's rule alone: the model takes some 400 bytes for each.
+MODEL_ELEMENTS = 200_000
+
+#: The fallback's text is taken if it is longer by this factor.
+REAL_GAIN = 1.1
 
 # trafilatura parses with lxml: from a depth of 255 on it silently returns nothing, and its time grows with the square
 # of the number of elements (100,000 links: 25 s).
@@ -58,8 +61,6 @@ TRAFILATURA_ELEMENTS = 20_000
 TRAFILATURA_LENGTH = 4_000_000  # characters
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
-_LINE_END = re.compile(r"\r\n?")
-_TRAILING = re.compile(r"(?<![ \t\xa0])[ \t\xa0]+$", re.MULTILINE)  # looks at a run of blanks once, not from each
 _BLANK_LINES = re.compile(r"\n{4,}")
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"\w+")
@@ -98,17 +99,16 @@ class ExtractHtml(Stage, name="extract_html"):
     one_at_a_time: ClassVar[bool] = True
     limit_s: ClassVar[float] = 20.0
 
-    engine: Literal["resiliparse", "lines", "trafilatura"] = Field(
-        "resiliparse",
-        description="`resiliparse`: its main-content rule, fastest, high recall; `lines`: that rule as one of the "
-        "features of a model that looks at every line, higher F1; `trafilatura`: slowest",
+    engine: Literal["lines", "resiliparse", "trafilatura"] = Field(
+        "lines",
+        description="`lines`: a model looks at every line, highest F1; `resiliparse`: its main-content rule, fastest, "
+        "and the model where that keeps next to nothing; `trafilatura`: slowest",
     )
-    format: Literal["text", "markdown"] = Field(
-        "text", description="`markdown` marks headings, lists, code and tables (engines `lines` and `trafilatura`)"
-    )
+    format: Literal["text", "markdown"] = Field("text", description="`markdown` marks headings, lists, code and tables")
     fallback: Literal["trafilatura", "none"] = Field(
         "trafilatura",
-        description="what to try on pages of which next to nothing of the visible text is kept",
+        description="what to try on pages of which the model expects little; `none` also keeps the engine "
+        "`resiliparse` from asking the model",
     )
     formulas: bool = Field(
         True, description="write formulas as LaTeX (`$…$`, `$$…$$`) instead of what the layout leaves of them"
@@ -137,10 +137,8 @@ class ExtractHtml(Stage, name="extract_html"):
         from stages.extract.html_depth import page_shape
 
         page_shape(np.frombuffer(b"<p>", np.uint8), 10, 10, 10)  # compile it outside of any page's time limit
-        if self.engine == "lines":
-            from stages.extract.main_lines import probabilities, read_lines
-
-            probabilities(read_lines(b"<p>words</p>", b"words"))
+        if self.engine != "trafilatura":
+            by_lines("<p>words</p>")
         read_metadata(b"<p>")
         if self.union or "trafilatura" in (self.engine, self.fallback):
             import trafilatura
@@ -225,8 +223,7 @@ class ExtractHtml(Stage, name="extract_html"):
                 self.metrics.count("pages_with_formulas")
                 self.metrics.count("formulas", formulas)
         html = write_code(html)
-        tree = HTMLTree.parse(html)
-        title = _SPACE.sub(" ", _CONTROL.sub("", tree.title or "")).strip() or None
+        markdown = self.format == "markdown"
         light = (
             shape.depth < TRAFILATURA_DEPTH
             and shape.elements <= TRAFILATURA_ELEMENTS
@@ -234,44 +231,72 @@ class ExtractHtml(Stage, name="extract_html"):
         )
         if self.engine == "trafilatura":
             if light:
-                texts = [("trafilatura", by_trafilatura(html, markdown=self.format == "markdown"))]
-                return distinct([*texts, *([("resiliparse", by_resiliparse(tree))] if self.union else [])]), title
+                tree = HTMLTree.parse(html)
+                texts = [("trafilatura", by_trafilatura(html, markdown=markdown))]
+                return distinct([*texts, *([("resiliparse", by_resiliparse(tree))] if self.union else [])]), title_of(
+                    tree
+                )
             self.metrics.count("not_for_trafilatura")
-        markdown = self.format == "markdown"
-        if self.engine == "lines":
-            text, doubtful = by_lines(tree, markdown)
-        else:
-            text = by_resiliparse(tree)
-            doubtful = self.fallback == "trafilatura" and _collapsed(text, tree, shape)
-        texts = [("lines" if self.engine == "lines" else "resiliparse", text)]
+        extractor, text, doubtful, title = self._first(html, shape, markdown)
+        texts = [(extractor, text)]
         doubtful = doubtful and self.fallback == "trafilatura"
         if doubtful:
-            self.metrics.count("collapsed")
+            self.metrics.count("doubtful")
         if (doubtful or self.union) and not light:
             self.metrics.count("not_for_trafilatura")
         elif doubtful or self.union:
             texts.append(("trafilatura", by_trafilatura(html, fast=not self.union, markdown=markdown)))
             if doubtful:
-                longer = _visible(texts[1][1]) > _visible(text)
+                longer = _visible(texts[1][1]) > REAL_GAIN * _visible(text)
                 if longer:
                     self.metrics.count("fallback_kept")
                 texts = [texts[longer]]
         return distinct(texts), title
 
+    def _first(self, html: str, shape: PageShape, markdown: bool) -> tuple[str, str, bool, str | None]:
+        """The engine's text: what chose it, the text, whether it is doubtful, and the page's title."""
+        from resiliparse.parse.html import HTMLTree
 
-def by_lines(tree: HTMLTree, markdown: bool = False) -> tuple[str, bool]:
-    """The main text of a parsed page by the model of `main_lines`, and whether the model doubts it."""
-    from stages.extract.main_lines import CHARS, choose, probabilities, read_lines
-    from stages.extract.render import render, whole_blocks
+        rule = self.engine != "lines"
+        large = shape.elements > MODEL_ELEMENTS  # not worth the memory
+        if large or (rule and not markdown):
+            tree = HTMLTree.parse(html)
+            text = by_resiliparse(tree)
+            if large or self.fallback == "none" or not _collapsed(text, tree, shape):
+                return "resiliparse", text, False, title_of(tree)
+            self.metrics.count("collapsed")
+        text, doubtful, title = by_lines(html, markdown, rule=rule and markdown)
+        return "resiliparse" if rule and markdown else "lines", text, doubtful, title
 
+
+def title_of(tree: HTMLTree) -> str | None:
+    """A page's title in one line."""
+    return _SPACE.sub(" ", _CONTROL.sub("", tree.title or "")).strip() or None
+
+
+def by_lines(html: str, markdown: bool = False, rule: bool = False) -> tuple[str, bool, str | None]:
+    """The main text of a page by the model of `main_lines`, whether the model doubts it, and the page's title.
+
+    With `rule` resiliparse's rule chooses instead of the model, unless it keeps next to nothing.
+    """
+    from resiliparse.parse.html import HTMLTree
+
+    from stages.extract.main_lines import CHARS, MAIN, choose, probabilities, read_lines
+    from stages.extract.places import mark
+    from stages.extract.render import render, whole_blocks, without_marks
+
+    places = mark(html.encode("utf-8", "replace"))
+    tree = HTMLTree.parse_from_bytes(places.page, "utf-8")
     main = by_resiliparse(tree, bullets=False)
     page = reduced_html(tree).encode("utf-8", "replace")
-    lines = read_lines(page, main.encode("utf-8", "replace"))
+    lines = read_lines(page, main.encode("utf-8", "replace"), places.features)
     chars = lines.features[:, CHARS]
     if chars.sum() < SHOWN_BY_SCRIPT * lines.main_chars:
-        return main, False
+        return without_marks(main), False, title_of(tree)
+    if rule and lines.main_chars >= COLLAPSED * chars.sum():
+        return render(page, lines, lines.features[:, MAIN] > 0.5, markdown), False, title_of(tree)
     keep, expected = choose(whole_blocks(lines, probabilities(lines)), chars)
-    return render(page, lines, keep, markdown), expected < DOUBTFUL
+    return render(page, lines, keep, markdown), expected < DOUBTFUL, title_of(tree)
 
 
 def by_resiliparse(tree: HTMLTree, main_content: bool = True, bullets: bool = True) -> str:
@@ -301,8 +326,12 @@ def by_trafilatura(html: str, fast: bool = False, markdown: bool = False) -> str
 def clean(text: str) -> str:
     """Text with line feeds for line ends, at most two blank lines on end, no spaces at line ends, and no control
     characters but tabulator and line feed."""
-    text = _TRAILING.sub("", _CONTROL.sub("", _LINE_END.sub("\n", text)))
-    return _BLANK_LINES.sub("\n\n\n", text).strip("\n").rstrip()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = "\n".join([line.rstrip(" \t\xa0") for line in _CONTROL.sub("", text).split("\n")])
+    if "\n\n\n\n" in text:
+        text = _BLANK_LINES.sub("\n\n\n", text)
+    return text.strip("\n").rstrip()
 
 
 def distinct(texts: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -116,3 +116,19 @@ def test_hostile_markup_ends():
     for piece in ("<pre>", "<pre><div", '<td class="gutter">', "<figure><pre>", "<button", "<table class='hljs-ln'>"):
         page = "<pre><table class='hljs-ln'>" + piece * 20_000
         assert len(write_code(page)) <= len(page) + 100
+
+
+def test_hostile_sources_cost_no_more_than_their_length():
+    """Each of these took minutes with patterns that look for an end from every start. No time is asserted: with such
+    a pattern this test does not end."""
+    for part in (
+        "<td><pre><b ",
+        '<td class="a b c ',
+        "<td><div><pre>1 2 3 <i>",
+        '<div class="code-block">x<b>',
+        '<table class="hljs-ln">',
+        "<figure><pre>",
+        "<pre>num<button>x",
+    ):
+        page = "<pre>x</pre>" + part * (300_000 // len(part))
+        assert write_code(page).endswith(part[-3:])

@@ -105,16 +105,34 @@ COLLAPSING = (
 )
 
 
-def test_the_fallback_takes_over_where_little_is_left(extract):
-    alone = extract(COLLAPSING, fallback="none")["text"] or ""
+def test_the_model_takes_over_where_the_rule_leaves_little(extract):
+    alone = extract(COLLAPSING, engine="resiliparse", fallback="none")["text"] or ""
     assert PARAGRAPHS[0] not in alone
-    assert PARAGRAPHS[0] in extract(COLLAPSING)["text"]
-    stage = ExtractHtml()
+    assert PARAGRAPHS[0] in extract(COLLAPSING, engine="resiliparse")["text"]
+    stage = ExtractHtml(engine="resiliparse")
     stage.setup()
     stage(table([ARTICLE]))
     assert not stage.metrics.counters
     stage(table([COLLAPSING]))
-    assert stage.metrics.counters == {"collapsed": 1, "fallback_kept": 1}
+    assert stage.metrics.counters["collapsed"] == 1
+
+
+def test_markdown_by_every_engine(extract):
+    for engine in ("lines", "resiliparse", "trafilatura"):
+        text = extract(ARTICLE, engine=engine, format="markdown")["text"]
+        assert "\n- Clean the gutters in spring and in autumn.\n" in text, engine
+        assert "```\ndef litres(mm, area):\n    if mm < 0:\n        raise ValueError" in text, engine
+        assert "| Month | Rain |" in text, engine
+        assert "Log in" not in text, engine
+
+
+def test_private_characters_of_a_page_do_not_stay_and_marks_are_not_seen(extract):
+    for engine in ("lines", "resiliparse"):
+        text = extract(ARTICLE.replace("Rain", "\U000f0003Rain\U0010fffd &#xF0005;"), engine=engine, format="markdown")[
+            "text"
+        ]
+        assert "Rain" in text
+        assert max(text) < "\U000f0000"
 
 
 def test_any_batch_gives_what_single_pages_give():

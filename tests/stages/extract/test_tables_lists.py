@@ -1,5 +1,7 @@
 """Main text line by line: tables, lists, headings and code as text and as Markdown, and what the model may do."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -21,7 +23,10 @@ from stages.extract.main_lines import (
     probabilities,
     read_lines,
 )
+from stages.extract.places import PLACE_FEATURES, mark
 from stages.extract.render import render, whole_blocks
+
+NO_PLACES = np.zeros((0, PLACE_FEATURES), np.float32)
 
 PAGE = (
     "<html><body><h1>Tea &amp; time</h1><p>Water for <b>green</b> tea must not boil: 1 &lt; 2, it is said, and so on.</p>"
@@ -31,9 +36,16 @@ PAGE = (
 )
 
 
+def read(page):
+    """The reduced HTML of a page, with marks, and its lines."""
+    places = mark(page.encode())
+    tree = HTMLTree.parse_from_bytes(places.page, "utf-8")
+    reduced = reduced_html(tree).encode()
+    return reduced, read_lines(reduced, by_resiliparse(tree).encode(), places.features)
+
+
 def rendered(page, markdown):
-    reduced = reduced_html(HTMLTree.parse(page)).encode()
-    lines = read_lines(reduced, b"")
+    reduced, lines = read(page)
     return render(reduced, lines, np.ones(len(lines.kind), bool), markdown)
 
 
@@ -58,7 +70,12 @@ def test_as_markdown():
 
 
 def test_kinds_and_features():
-    lines = read_lines(reduced_html(HTMLTree.parse(PAGE)).encode(), b"Tea & time\n\nThe end of it.")
+    marked = mark(PAGE.encode())
+    reduced = reduced_html(HTMLTree.parse_from_bytes(marked.page, "utf-8"))
+    shown = [line for line in reduced.split("\n") if "Tea" in line or "end" in line]
+    lines = read_lines(
+        reduced.encode(), re.sub("<[^>]*>", "", "\n".join(shown)).replace("&amp;", "&").encode(), marked.features
+    )
     kinds = lines.kind.tolist()
     assert kinds == [H1, PARAGRAPH, H1 + 1, ITEM, ITEM, ITEM, TABLE, TABLE, CODE, CODE, CODE, PARAGRAPH]
     assert lines.features.shape == (len(kinds), FEATURES)
@@ -69,7 +86,7 @@ def test_kinds_and_features():
 
 def test_links_over_several_lines():
     page = b'<ul>\n  <li><a href="/a">\nFirst page\n</a></li>\n  <li>no link</li>\n</ul>'
-    lines = read_lines(page, b"")
+    lines = read_lines(page, b"", NO_PLACES)
     assert lines.kind.tolist() == [ITEM, ITEM]
     assert lines.features[:, 3].tolist() == [1, 0]
 
@@ -87,7 +104,7 @@ def test_choice_has_the_highest_expected_f1():
 
 
 def test_blocks_are_kept_or_left_out_whole():
-    lines = read_lines(b"<p>a</p>\n<pre>x = 1\n\ny = 2</pre>\n<p>b</p>", b"")
+    lines = read_lines(b"<p>a</p>\n<pre>x = 1\n\ny = 2</pre>\n<p>b</p>", b"", NO_PLACES)
     out = whole_blocks(lines, np.array([0.1, 0.9, 0.5, 0.2]))
     assert out.tolist() == pytest.approx([0.1, 0.7, 0.7, 0.2])
 
@@ -104,8 +121,7 @@ def test_shallow_lists_are_kept():
 
 
 def test_every_score_is_a_probability():
-    lines = read_lines(reduced_html(HTMLTree.parse(PAGE)).encode(), by_resiliparse(HTMLTree.parse(PAGE)).encode())
-    p = probabilities(lines)
+    p = probabilities(read(PAGE)[1])
     assert ((p > 0) & (p < 1)).all()
 
 
@@ -131,7 +147,7 @@ tags = [
 @given(st.lists(st.sampled_from(tags) | st.text("ab .é。", max_size=6), max_size=40))
 def test_no_visible_character_is_lost(parts):
     page = "".join(parts)
-    lines = read_lines(page.encode(), page.encode())
+    lines = read_lines(page.encode(), page.encode(), NO_PLACES)
     shown = page
     for tag in tags:
         shown = shown.replace(tag, "<" if tag == "&lt;" else " ") if "<" in tag or tag == "&lt;" else shown
@@ -142,7 +158,7 @@ def test_no_visible_character_is_lost(parts):
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read(page):
-    lines = read_lines(page, page)
+    lines = read_lines(page, page, NO_PLACES)
     assert (lines.start < lines.end).all()
     assert np.isfinite(lines.features).all()
 
