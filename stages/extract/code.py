@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import re
 
+from stages.extract.hints import Hints
+
 #: Characters of source that one block may take.
 MAX_LENGTH = 300_000
 
@@ -62,17 +64,19 @@ _BLOCK_TEXT = re.compile(r"(?:[^<]++|</?(?:span|a|b|i|em)\b[^>]{0,500}>){1,50000
 MAX_BROKEN = 20
 
 
-def write_code(page: str) -> str:
-    """A page's source with its blocks of code as plain lines."""
-    if "code-block" in page or '<code class="' in page:
+def write_code(page: str, hints: Hints | None = None) -> str:
+    """A page's source with its blocks of code as plain lines. `hints` are those of the page."""
+    hints = hints or Hints(page)
+    made = hints.any("code-block", '<code class="')
+    if made:
         page = _code_blocks(page)
-    if "<figure" in page:
+    if hints.any("<figure"):
         page = _figures(page)
-    tables = "hljs-ln" in page or "js-file-line-container" in page or "crayon-table" in page
-    blocks = "<pre" in page
+    tables = hints.any("hljs-ln", "js-file-line-container", "crayon-table")
+    blocks = made or hints.any("<pre")
     if not blocks and not tables:
         return page
-    if blocks and "<td" in page:
+    if blocks and hints.any("<td"):
         page = _gutters(page)
     if tables:
         page = _tables(page)

