@@ -283,7 +283,7 @@ class SidecarFiles(Sidecars):
         name = self._names[shard]
         if name is None:
             return pa.table({})
-        schema, places = self._index(name)
+        schema, places, _ = self._index(name)
         batches = [pa.ipc.read_record_batch(self._files.checked(name, *place), schema) for place in places.tolist()]
         return pa.Table.from_batches(batches, schema)
 
