@@ -127,6 +127,7 @@ def test_a_list_of_sources_is_asked_for():
     assert MinhashDedup(keep="highest", quality="score", within=["language"]).needs() == (
         "id",
         "url",
+        "source",
         "text",
         "score",
         "language",
