@@ -24,9 +24,9 @@ from curation.account import Account
 from curation.contract import as_outcome, check_added, check_columns, check_rows
 from curation.corpus import conform
 from curation.documents import is_transient
-from curation.errors import ContractError, CurationError
+from curation.errors import ContractError, CurationError, ResourceUnavailable
 from curation.metrics import Metrics
-from curation.stage import Barrier, Outcome, Reader, Stage
+from curation.stage import SHARD_ROW, Barrier, Outcome, Reader, Stage
 
 
 class Watch(Protocol):
@@ -214,6 +214,8 @@ class Chain:
             return _part(outcome, rows, call.stage.metrics)
         except ContractError as error:
             raise ContractError(f"stage '{self.labels[step]}' {error}") from error
+        except ResourceUnavailable as error:  # halves of the batch would fare no better
+            raise ResourceUnavailable(f"stage '{self.labels[step]}': {error}") from error
         except Exception as error:
             if n == 1:
                 nothing = _nothing(call, docs, rows)
@@ -302,14 +304,16 @@ def _apply(stage: Barrier, verdicts: pa.Table | None, first: int) -> _Call:
     """Apply to the documents the verdicts that speak of them."""
     assert verdicts is not None
     about = verdicts["row"].to_numpy()
+    of_shard = about == SHARD_ROW
 
     def call(docs: pa.Table, rows: np.ndarray) -> Outcome:
         place = np.searchsorted(rows, about + first)
         place[place == len(rows)] = 0
-        mine = rows[place] == about + first
+        mine = of_shard | (rows[place] == about + first)
         part = verdicts.filter(pa.array(mine))
         i = part.schema.get_field_index("row")
-        return stage.apply(docs, part.set_column(i, "row", pa.array(place[mine], pa.int64())))
+        places = np.where(of_shard, SHARD_ROW, place)[mine]
+        return stage.apply(docs, part.set_column(i, "row", pa.array(places, pa.int64())))
 
     return _Call(stage, call, stage.adds(), stage.removes())
 

@@ -315,6 +315,7 @@ def load_pipeline(
     settings.output = output or settings.output or f"out/{name}"
     labels = _numbered(names)
     for stage, label in zip(stages, labels, strict=True):
+        stage._folder = f"{settings.output.rstrip('/')}/work/stages/{label}"
         stage._seed = xxhash.xxh3_64_intdigest(f"{settings.seed}\0{label}".encode())
     for stage, stage_name, where in zip(stages, names, lines, strict=True):
         try:

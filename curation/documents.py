@@ -76,6 +76,16 @@ COLUMNS: dict[str, Column] = CORE | {
         "groups that at least 10 % of the letters read are in, most first",
     ),
     "script": Column(pa.string(), "ISO 15924 code of the script most letters of `text` belong to"),
+    "sampled": Column(pa.bool_(), "whether the document is in the sample to be labelled"),
+    "educational_value": Column(pa.float32(), "how much can be learnt from the document, 0 to 5"),
+    "information_density": Column(pa.float32(), "how much the document says for its length, 0 to 5"),
+    "writing_quality": Column(pa.float32(), "how well the document is written, 0 to 5"),
+    "field": Column(pa.string(), "broad field (`stem`, `humanities` ...), one of classifiers/quality/dimensions.py"),
+    "domain": Column(pa.string(), "subject (`mathematics`, `law` ...), likewise"),
+    "document_type": Column(pa.string(), "kind of document (`textbook`, `news` ...), likewise"),
+    "safety": Column(pa.string(), "`safe`, or what makes the document unsafe to learn from, likewise"),
+    "labelled_by": Column(pa.string(), "model that gave these labels; `student@...` for one trained on a teacher's"),
+    "label_uncertainty": Column(pa.float32(), "how unsure the student is of its labels, 0 (sure) to 1"),
     # stages/rewrite
     "pii": Column(pa.int32(), "number of e-mail, IP addresses and telephone numbers that were replaced in `text`"),
     # from outside, for stages/dedup

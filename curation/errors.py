@@ -17,6 +17,11 @@ class ConfigError(CurationError):
     exit_code = 2
 
 
+class ResourceUnavailable(CurationError):
+    """What a stage needs outside the run is not to be had: a server does not answer, a budget is spent. No document is
+    to blame, so none goes to quarantine: the run stops, and goes on from what is committed when it is started again."""
+
+
 class ContractError(CurationError):
     """A stage broke its contract (lost rows, changed ids, returned undeclared columns): the run must not go on."""
 

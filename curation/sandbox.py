@@ -9,7 +9,8 @@ were in company are tried one by one. A crash must happen twice with the same do
 from outside (by the kernel, short of memory); so two children die for one bad document.
 
 The limit is CPU time, not time on the clock: on a loaded machine a clock loses good pages (a child that merely
-waits is stopped after ten times its limit). Cost: one copy of each batch through a socket, about 1 ms per MB.
+waits is stopped after ten times its limit, or its own `wait_s`). Cost: one copy of each batch through a socket, about
+1 ms per MB.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class Sandbox:
         self.chain = chain
         self.memory = memory_mb << 20
         self.limits = [stage.limit_s for stage in chain.stages]
+        self.waits = [stage.wait_s or 10 * stage.limit_s for stage in chain.stages]
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
         self._state: mmap.mmap | None = None
@@ -172,8 +174,8 @@ class Sandbox:
             limit = self.limits[step]
             if number and cpu - entered > limit:
                 raise _Death(f"timeout: more than {limit:g} CPU seconds")
-            if number and time.monotonic() - since > 10 * limit:
-                raise _Death(f"timeout: no result in {10 * limit:g} seconds")
+            if number and time.monotonic() - since > self.waits[step]:
+                raise _Death(f"timeout: no result in {self.waits[step]:g} seconds")
             if rss - self._base > self.memory:
                 raise _Death(f"memory: more than {self.memory >> 20} MiB")
         result = _receive(self._connection)

@@ -87,9 +87,12 @@ class Stage(BaseModel):
     one_at_a_time: ClassVar[bool] = False
     #: CPU seconds that one call may take before its process is killed and the document goes to quarantine.
     limit_s: ClassVar[float] = 60.0
+    #: Seconds on the clock that one call may take; 0 stands for ten times `limit_s`. For stages that wait for a server.
+    wait_s: ClassVar[float] = 0.0
 
     _metrics: Metrics = PrivateAttr(default_factory=Metrics)
     _seed: int = PrivateAttr(default=0)
+    _folder: str = PrivateAttr(default="")
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -106,6 +109,13 @@ class Stage(BaseModel):
         """Seed of this stage in this pipeline. Draw per document from it and the document's id, never from a stream:
         a stream would make the result depend on the order of documents."""
         return self._seed
+
+    @property
+    def folder(self) -> str:
+        """A folder of the run (path or URL) for what workers share and a resume needs beside shards: responses that
+        were paid for, a model trained in the run. No result may depend on whether it is empty. Empty string outside
+        a run."""
+        return self._folder
 
     # What the engine checks before a run starts.
     def needs(self) -> tuple[str, ...]:
@@ -202,6 +212,10 @@ class Reader(Stage):
         raise TypeError("a reader is the first stage of a pipeline and reads files; it is not called with documents")
 
 
+#: As `row` of a verdict: it speaks of the whole shard, and is given with every batch of it.
+SHARD_ROW = -1
+
+
 class Sidecars:
     """Random access to the per-document rows that a barrier's `sidecar` kept for every shard (its signatures)."""
 
@@ -255,8 +269,9 @@ class Barrier(Stage):
        `partition` is the shard the row speaks of and an int64 column `row` the document's row there: these are the
        verdicts.
     3. `apply(docs, verdicts)`, per batch of each shard -> Outcome. `verdicts` holds the rows for this batch, sorted
-       by `row`, which counts from the start of the batch. A document without a verdict is simply kept. (Where no
-       row was ever scattered, the empty `verdicts` has the column `row` alone.)
+       by `row`, which counts from the start of the batch. A document without a verdict is simply kept. A verdict
+       whose row is `SHARD_ROW` speaks of the whole shard and comes with every batch. (Where no row was ever scattered,
+       the empty `verdicts` has the column `row` alone.)
 
     Documents come in plan order, so "the first" (smallest shard, then row) is the same for any number of workers.
     """

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,7 +26,7 @@ from curation.errors import CurationError
 from curation.exchange import NO_ROWS, ExchangeFiles, SidecarFiles, arrow_file, write_exchange, write_sidecar
 from curation.plan import GatherTask, Plan, ShardTask, Task
 from curation.sandbox import InProcess, Sandbox
-from curation.stage import Outcome, Output
+from curation.stage import SHARD_ROW, Outcome, Output
 from curation.storage import Storage
 
 #: Seconds on the clock after which a reader that gives no batch ends its worker process.
@@ -179,9 +180,13 @@ class _ShardRun:
             with checked_file(self.storage, shard.name, shard.xxh128) as file:
                 for part in pq.ParquetFile(file).iter_batches(batch_size=settings.batch_rows):
                     docs = pa.table(part)
-                    mine = verdicts.filter(pa.array((about >= row) & (about < row + docs.num_rows)))
+                    mine = verdicts.filter(
+                        pa.array((about == SHARD_ROW) | ((about >= row) & (about < row + docs.num_rows)))
+                    )
                     i = mine.schema.get_field_index("row")
-                    mine = mine.set_column(i, "row", pa.array(mine["row"].to_numpy() - row, pa.int64()))
+                    places = mine["row"].to_numpy()
+                    places = np.where(places == SHARD_ROW, SHARD_ROW, places - row)
+                    mine = mine.set_column(i, "row", pa.array(places, pa.int64()))
                     yield _Batch(Outcome(docs), mine)
                     row += docs.num_rows
 

@@ -2,13 +2,15 @@
 
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.documents import part_id
-from curation.stage import Barrier, Filter, Outcome, Stage, reasons
+from curation.errors import ResourceUnavailable
+from curation.stage import SHARD_ROW, Barrier, Filter, Outcome, Stage, reasons
 from stages.read.jsonl import ReadJsonl
 
 
@@ -56,6 +58,29 @@ class FailsAlways(Stage):
 
     def __call__(self, docs):
         raise RuntimeError("broken on purpose")
+
+
+class NeedsServer(Stage):
+    """Cannot go on at the word `call` while the file `state` says `down`."""
+
+    state: str
+
+    def __call__(self, docs):
+        down = Path(self.state).read_text() == "down"
+        if down and any("call" in text for text in docs["text"].to_pylist()):
+            raise ResourceUnavailable("the server does not answer")
+        return docs
+
+
+class WaitsForServer(Stage):
+    """Waits two seconds without using the CPU, and says that it may."""
+
+    limit_s = 0.1
+    wait_s = 30.0
+
+    def __call__(self, docs):
+        time.sleep(2.0)
+        return docs
 
 
 class Hangs(Stage):
@@ -242,3 +267,31 @@ class PoisonedReader(ReadJsonl):
         if "poison" in split.file.name:
             os._exit(1)
         yield from super().read(split, batch_rows, batch_bytes)
+
+
+class CountsShards(Barrier):
+    """Tells every document how many documents there are, by one verdict a shard."""
+
+    def adds(self):
+        return {"documents": pa.int64()}
+
+    def scatter(self, docs, shard, row):
+        return pa.table(
+            {"partition": pa.array([0], pa.int32()), "shard": pa.array([shard], pa.int32()), "n": [docs.num_rows]}
+        )
+
+    def gather(self, round, partition, rows, sidecars):
+        shards = sorted(set(rows["shard"].to_pylist()))
+        total = sum(rows["n"].to_pylist())
+        return pa.table(
+            {
+                "partition": pa.array(shards, pa.int32()),
+                "row": pa.array([SHARD_ROW] * len(shards), pa.int64()),
+                "total": pa.array([total] * len(shards), pa.int64()),
+            }
+        )
+
+    def apply(self, docs, verdicts):
+        assert verdicts["row"].to_pylist() == [SHARD_ROW]
+        total = verdicts["total"][0].as_py()
+        return Outcome(docs.append_column("documents", pa.array([total] * docs.num_rows, pa.int64())))
