@@ -30,6 +30,15 @@ GROUPS: dict[str, tuple[str, str]] = {
     "dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote."),
     "classifiers": ("classifiers.cli", "Train and judge the models that label documents."),
 }
+#: Single commands of other packages: name -> module whose typer `app` holds that one command.
+COMMANDS: dict[str, str] = {"serve": "stages.llm.serve"}
+
+
+def _app(name: str, module: str) -> typer.Typer:
+    try:
+        return importlib.import_module(module).app
+    except ImportError as error:
+        raise ConfigError(f"the commands of '{name}' cannot be loaded from {module}: {error}") from error
 
 
 class Elsewhere(TyperGroup):
@@ -40,10 +49,7 @@ class Elsewhere(TyperGroup):
         self._module = module
 
     def _group(self) -> TyperGroup:
-        try:
-            return typer.main.get_group(importlib.import_module(self._module).app)
-        except ImportError as error:
-            raise ConfigError(f"the commands of '{self.name}' cannot be loaded from {self._module}: {error}") from error
+        return typer.main.get_group(_app(str(self.name), self._module))
 
     def list_commands(self, ctx: Any) -> list[str]:
         return self._group().list_commands(ctx)
@@ -53,12 +59,16 @@ class Elsewhere(TyperGroup):
 
 
 class WithGroups(TyperGroup):
-    """The commands of this module, then those of `GROUPS`."""
+    """The commands of this module, then those of `COMMANDS` and `GROUPS`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *GROUPS]
+        return [*super().list_commands(ctx), *COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in COMMANDS:
+            command = typer.main.get_command(_app(cmd_name, COMMANDS[cmd_name]))
+            command.name = cmd_name
+            return command
         return Elsewhere(cmd_name, *GROUPS[cmd_name]) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
 
 
