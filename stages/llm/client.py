@@ -18,6 +18,7 @@ CPU time per request.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import random
 import time
@@ -101,6 +102,7 @@ class Client:
 
     def close(self) -> None:
         """Close connections."""
+        atexit.unregister(self.close)
         if self._loop is not None:
             if self._session is not None:
                 self._loop.run_until_complete(self._session.close())
@@ -123,6 +125,7 @@ class Client:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
                 headers={"Authorization": f"Bearer {self.api_key}"} if self.api_key else {},
             )
+            atexit.register(self.close)
         self._answered = time.monotonic()
         if self._model is None:
             try:

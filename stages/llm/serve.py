@@ -282,8 +282,8 @@ class Supervisor:
         replica.stop()
         if not was_ready and replica.restarts >= self.give_up:
             raise CurationError(
-                f"replica {replica.index} of {self.exact_name} did not start in {replica.restarts + 1} attempts: {why}; its "
-                f"log is {replica.log}"
+                f"replica {replica.index} of {self.exact_name} did not start in {replica.restarts + 1} attempts: "
+                f"{why}; its log is {replica.log}"
             )
         first, last = _BACK_OFF_S
         pause = min(last, first * 2**replica.restarts)
@@ -366,6 +366,7 @@ def serve(
             *("--served-model-name", called, f"{called}@{digest}"),
             *("--host", host, "--port", str(port + i)),
             *("--structured-outputs-config", _STRUCTURED),
+            "--disable-uvicorn-access-log",
             *("--tensor-parallel-size", str(tensor_parallel)),
             *([] if gpu else ["--enforce-eager", "--distributed-executor-backend", "uni"]),
             *context.args,
