@@ -61,7 +61,7 @@ def prepare(texts: pa.Array | pa.ChunkedArray, languages: Sequence[str | None], 
         (_UNSPACED, r"\1 "),
         (r"[0-9]+", " 0 "),
         (r"([\p{P}\p{S}])", r" \1 "),
-        (r"[\s\p{C}]+", " "),
+        (r"[\s\p{C}\p{Z}]+", " "),
     ):
         head = pc.replace_substring_regex(head, pattern, by)
     codes = pa.array([f"lang={code or 'und'} " for code in languages], head.type)
