@@ -88,6 +88,9 @@ COLUMNS: dict[str, Column] = CORE | {
     "label_uncertainty": Column(pa.float32(), "how unsure the student is of its labels, 0 (sure) to 1"),
     # stages/rewrite
     "pii": Column(pa.int32(), "number of e-mail, IP addresses and telephone numbers that were replaced in `text`"),
+    "rewritten_from": Column(pa.string(), "id of the document this one was rewritten from; null for originals"),
+    "rewrite_style": Column(pa.string(), "how it was rewritten (`wikipedia`, `notes` ...); null for originals"),
+    "rewritten_by": Column(pa.string(), "model that rewrote it; null for originals"),
     # from outside, for stages/dedup
     "embedding": Column(pa.list_(pa.float32()), "vector that an embedding model made of `text`; null if it has none"),
     # stages/dedup

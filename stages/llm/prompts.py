@@ -88,6 +88,22 @@ def windows(text: str, size: int, most: int) -> list[str]:
     return [_cut(text, start, start + size, size // 10) for start in starts]
 
 
+def passages(text: str, size: int) -> list[str]:
+    """The whole text in consecutive pieces of at most `size` characters, each ending where a paragraph, line, sentence
+    or word does, if one does in its second half."""
+    pieces, start = [], 0
+    while len(text) - start > size:
+        end = start + size
+        for mark in ("\n\n", "\n", ". ", "。", " "):
+            place = text.rfind(mark, start + size // 2, end)
+            if place > start:
+                end = place + len(mark)
+                break
+        pieces.append(text[start:end].strip())
+        start = end
+    return [piece for piece in [*pieces, text[start:].strip()] if piece]
+
+
 def _cut(text: str, start: int, end: int, slack: int) -> str:
     """text[start:end], drawn in to a natural break within `slack` characters of either end."""
     if start > 0:
