@@ -124,9 +124,8 @@ def main() -> None:
     client = Client(arguments.server)
     model = client.identify().name
     client.close()
-    print(
-        f"{model}: {len(texts)} prompts of {statistics.mean(map(len, texts)):.0f} characters, {arguments.tokens} tokens each"
-    )
+    size = statistics.mean(map(len, texts))
+    print(f"{model}: {len(texts)} prompts of {size:.0f} characters, {arguments.tokens} tokens each", flush=True)
     ours(arguments, texts)
     ratios = []
     for i in range(arguments.rounds):

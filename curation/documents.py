@@ -84,6 +84,8 @@ COLUMNS: dict[str, Column] = CORE | {
     "domain": Column(pa.string(), "subject (`mathematics`, `law` ...), likewise"),
     "document_type": Column(pa.string(), "kind of document (`textbook`, `news` ...), likewise"),
     "safety": Column(pa.string(), "`safe`, or what makes the document unsafe to learn from, likewise"),
+    "listed_words": Column(pa.int32(), "places where a term of a word list stands; null if its language has no list"),
+    "listed_share": Column(pa.float32(), "`listed_words` as a share of all words, 0 to 1"),
     "labelled_by": Column(pa.string(), "model that gave these labels; `student@...` for one trained on a teacher's"),
     "label_uncertainty": Column(pa.float32(), "how unsure the student is of its labels, 0 (sure) to 1"),
     # stages/rewrite

@@ -126,7 +126,7 @@ class Report:
 def cross_validate(
     lines: Sequence[str],
     labels: Mapping[str, Sequence[Any]],
-    languages: Sequence[str],
+    languages: Sequence[str | None],
     draws: np.ndarray,
     training: Training,
     folds: int = 5,
