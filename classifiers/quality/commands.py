@@ -19,7 +19,7 @@ def train(
         int, typer.Option(help="Characters of a document's start that it reads.", min=100)
     ] = 2000,
     folds: Annotated[int, typer.Option(help="Parts of the cross-validation.", min=2)] = 5,
-    epochs: Annotated[int, typer.Option(help="How often it sees each document.", min=1)] = 25,
+    epochs: Annotated[int, typer.Option(help="How often it sees each document; 0: by their number.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Seed of its training.")] = 0,
 ) -> None:
     """Train a student on a teacher's labels, and say how well the two agree.

@@ -39,11 +39,15 @@ _TRAIN = "import fasttext,json,sys; fasttext.train_supervised(**json.loads(sys.a
 
 @dataclass(frozen=True)
 class Training:
-    """How a student is trained. `max_characters` of a document's start are read, in training and after."""
+    """How a student is trained. `max_characters` of a document's start are read, in training and after.
+
+    epochs: how often it sees each document; 0 for as often as makes 20,000 readings, from 5 to 100 times. (216
+    documents of the example archive by their three origins: 25 times 0.85 right, 100 times 0.92, 200 times 0.92.)
+    """
 
     max_characters: int = 2000
     dim: int = 32
-    epochs: int = 25
+    epochs: int = 0
     learning_rate: float = 0.5
     word_ngrams: int = 2
     min_count: int = 1
@@ -127,7 +131,7 @@ class Student:
                 "input": text,
                 "loss": "ova",
                 "dim": training.dim,
-                "epoch": training.epochs,
+                "epoch": training.epochs or min(100, max(5, 20_000 // max(1, len(lines)))),
                 "lr": training.learning_rate,
                 "wordNgrams": training.word_ngrams,
                 "minCount": training.min_count,

@@ -73,7 +73,7 @@ class DistilQuality(Barrier, name="distil_quality"):
     folds: int = Field(5, ge=2, description="parts into which labelled documents are cut to measure agreement")
     max_characters: int = Field(2000, ge=100, description="characters of a document's start that the student reads")
     dim: int = Field(32, ge=2, description="size of its vectors")
-    epochs: int = Field(25, ge=1, description="how often it sees each labelled document")
+    epochs: int = Field(0, ge=0, description="how often it sees each labelled document; 0: by their number")
     learning_rate: float = Field(0.5, gt=0, description="step of its training at the start")
     buckets: int = Field(200_000, ge=1000, description="number of vectors that pairs of words share")
 

@@ -35,6 +35,8 @@ _DEAF_S = 60.0
 #: Pauses before a restart: doubled from the first to the last number, seconds. Ready for ten minutes, it starts over.
 _BACK_OFF_S = (1.0, 60.0)
 _GOOD_S = 600.0
+#: Seconds a replica is given to end by itself.
+_STOP_S = 10.0
 
 #: What vLLM needs on a machine without a GPU. One thread, not bound to a core: bound, two engines fight for core 0.
 _CPU = {
@@ -164,7 +166,7 @@ class Replica:
         self.state, self.started = "starting", time.monotonic()
         self.heard, self.ready_after_s = 0.0, None
 
-    def stop(self, patience_s: float = 10.0) -> None:
+    def stop(self) -> None:
         """End the process and its children."""
         if self.process is None:
             return
@@ -175,7 +177,7 @@ class Replica:
             except ProcessLookupError:
                 break
             try:
-                self.process.wait(timeout=patience_s)
+                self.process.wait(timeout=_STOP_S)
             except subprocess.TimeoutExpired:
                 continue
             if sign == signal.SIGTERM:  # its engine, should it have outlived it

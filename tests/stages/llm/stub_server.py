@@ -37,7 +37,7 @@ def labels_of(text, properties):
     for word, labels in RULES.items():
         if word in text:
             found |= labels
-    return {name: found.get(name, spec["enum"][0]) for name, spec in properties.items()}
+    return {name: found.get(name, spec.get("enum", [True])[0]) for name, spec in properties.items()}
 
 
 def answer_to(body):
