@@ -23,10 +23,11 @@ def test_a_run_whose_server_is_gone_keeps_what_is_committed_and_goes_on_later(co
     with pytest.raises(Exception, match="NeedsServer': the server does not answer"):
         run(plan, OnRay(url, workers=1) if on_ray else None)
     assert not (tmp_path / "out" / "quarantine").exists()
-    assert len(list((tmp_path / "out" / "documents").glob("*.parquet"))) == 1
+    done = len(list((tmp_path / "out" / "documents").glob("*.parquet")))  # on Ray the other may not have been begun
+    assert done == 1 or (on_ray and done == 0)
     state.write_text("up")
     result = run(pipeline([stage]))
-    assert (result.executed, result.skipped, len(Corpus(url))) == (1, 1, 5)
+    assert (result.executed, result.skipped, len(Corpus(url))) == (2 - done, done, 5)
 
 
 def test_a_stage_without_its_server_is_not_called_with_parts_of_the_batch(documents, tmp_path):

