@@ -80,9 +80,8 @@ class AnnotateQuality(LanguageModelStage, name="annotate_quality"):
         return ("text", self.only) if self.only else ("text",)
 
     def adds(self) -> dict[str, pa.DataType]:
-        return {name: column_type(name) for name in (*self.dimensions, "labelled_by") if name in DIMENSIONS} | {
-            "labelled_by": column_type("labelled_by")
-        }
+        names = [name for name in self.dimensions if name in DIMENSIONS]
+        return {name: column_type(name) for name in (*names, "labelled_by")}
 
     def _file(self) -> Path:
         shipped = _PROMPTS / f"{self.prompt}.yaml"
