@@ -155,9 +155,9 @@ def find_fault(
     old_names, after = names(original, language), rewritten.casefold()
     if sum(name in after for name in old_names) < style.keeps / 2 * len(old_names):
         return "names_lost"
-    if language_of is not None and language != "und":
+    if language_of is not None and language not in ("und", "zxx"):
         now = language_of(rewritten)
-        if now not in ("und", language) and now.split("_")[0] != language.split("_")[0]:
+        if now not in ("und", "zxx", language) and now.split("_")[0] != language.split("_")[0]:
             return "language_changed"
     if copied(original, rewritten) > 0.9:
         return "copied"

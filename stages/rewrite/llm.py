@@ -107,16 +107,16 @@ class RewriteWithModel(LanguageModelStage, name="rewrite_with_model"):
         return [str(self._file())]
 
     def setup(self) -> None:
-        from classifiers.language.model import LanguageModel
+        from classifiers.language.identify import Identifier
 
-        self._languages = LanguageModel.load()
-        self._languages.predict(pa.array(["compile"]))
+        self._languages = Identifier.load()
+        self._language_of("compile")
 
     def _language_of(self, text: str) -> str:
-        return self._languages.predict(pa.array([text]), 2000).codes[0].as_py()
+        return self._languages.identify(pa.array([text[:2000]], pa.large_string())).languages[0].as_py()
 
     def _request(self, text: str, style: str, language: str) -> Request:
-        from classifiers.language.model import languages
+        from classifiers.language.labels import languages
 
         prompt = prompt_for(load_prompts(self._file()), language)
         known = languages().get(language)
