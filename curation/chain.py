@@ -142,7 +142,7 @@ class Chain:
         scattered: list[tuple[pa.Table, pa.Table | None]] = []
         for step, (label, stage) in enumerate(zip(self.labels, self.stages, strict=True)):
             account = Account(label, rows_in=docs.num_rows, bytes_in=_payload(docs))
-            began = time.process_time()
+            began = time.process_time() + stage.cpu_elsewhere()
             if step == 0 and not isinstance(stage, Barrier):
                 settled = _part(source, rows, stage.metrics)
                 _forget(stage)
@@ -154,7 +154,7 @@ class Chain:
                 else:
                     call = _plain(stage)
                 settled = self._settle(call, step, docs, rows, watch, doubt)
-            account.cpu_s = time.process_time() - began
+            account.cpu_s = time.process_time() + stage.cpu_elsewhere() - began
             docs, rows = settled.docs, settled.rows
             account.kept, account.added = docs.num_rows, settled.added
             account.metrics = settled.metrics

@@ -44,6 +44,7 @@ COLUMNS: dict[str, Column] = CORE | {
     "content": Column(pa.large_binary(), "record payload that is not text (a PDF), undecoded", transient=True),
     "mime": Column(pa.string(), "media type the server declared, lower case, without parameters"),
     "charset": Column(pa.string(), "encoding the payload was decoded with"),
+    "member": Column(pa.string(), "name of the document inside `file`, where that is an archive; null elsewhere"),
     "truncated": Column(pa.string(), "why the payload is incomplete; null if it is whole"),
     "date": Column(pa.timestamp("s", tz="UTC"), "when the document was fetched"),
     # stages/extract
@@ -58,6 +59,13 @@ COLUMNS: dict[str, Column] = CORE | {
     "license_source": Column(pa.string(), "where it does: `rel`, `json-ld`, `meta`, or `link` (may be an image's)"),
     "html_language": Column(pa.string(), "language tag that <html> declares, lower case (`en-us`); often wrong"),
     "site_name": Column(pa.string(), "name of the site, as the page says"),
+    "n_pages": Column(pa.int32(), "number of pages"),
+    "page_offsets": Column(pa.list_(pa.int32()), "where each page starts in `text`, in characters"),
+    "page_status": Column(
+        pa.list_(pa.string()),
+        "how each page was read: `text`, `hidden` (the text layer under a scan), `vlm`, `ocr`, `empty` or `failed`",
+    ),
+    "page_reason": Column(pa.list_(pa.string()), "why each page was read that way, or not at all; null for plain text"),
     # stages/annotate
     "language": Column(
         pa.string(),

@@ -145,6 +145,10 @@ class Stage(BaseModel):
     def setup(self) -> None:
         """Load what a worker keeps: a model, a word list. Called once in each worker process."""
 
+    def cpu_elsewhere(self) -> float:
+        """CPU seconds that processes started by this stage have used so far; they are added to its account."""
+        return 0.0
+
     @abstractmethod
     def __call__(self, docs: pa.Table) -> pa.Table | Outcome:
         """Do the work. The result has the same rows in the same order."""

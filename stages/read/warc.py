@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +38,10 @@ VAGUE_TYPES = frozenset(
     }
 )
 _FAMILIES = frozenset({"audio", "font", "image", "text", "video"})
-_COLUMNS = ("html", "mime", "charset", "truncated", "date")
+_COLUMNS = {
+    "html": ("html", "mime", "charset", "truncated", "date"),
+    "pdf": ("content", "mime", "truncated", "date"),
+}
 
 #: How far from a page's start `<html>` and from its end `</html>` are looked for, bytes.
 _EDGE = 16384
@@ -58,8 +61,11 @@ class ReadWarc(Reader, name="read_warc"):
     `unspecified`), `short_payload` (fewer bytes than the record's header declares) or `html_unclosed` (the page opens
     `<html>` and closes neither that nor `<body>` at its end). Such pages are kept.
 
+    With `keep: pdf` the documents are the PDF files instead: undecoded in `content`, for `extract_pdf`, with `mime`,
+    `date` and `truncated` (also `pdf_cut`: the file lacks its end).
+
     Drop reasons: `http_404`, `http_301` … (any status but 2xx), `mime_image`, `mime_audio`, `mime_video`, `mime_font`,
-    `mime_pdf`, `mime_text`, `mime_other` (not an HTML page; the detail is the media type), `empty_payload`,
+    `mime_pdf`, `mime_html`, `mime_text`, `mime_other` (not what `keep` asks for; the detail is the media type), `empty_payload`,
     `too_large` (over `max_record_mb`). Records of other types are not documents and are counted in the metrics only
     (`records_request`, `records_revisit` …).
 
@@ -67,12 +73,16 @@ class ReadWarc(Reader, name="read_warc"):
     number of bytes skipped, and reading goes on at the next record. Files compressed with lz4 are not read.
     """
 
+    keep: Literal["html", "pdf"] = Field(
+        "html",
+        description="what becomes a document: `html` pages, or `pdf` files, undecoded in the column `content`",
+    )
     max_record_mb: float = Field(
         32.0, gt=0, description="MiB; larger records, stored or decoded, are dropped (`too_large`)"
     )
 
     def adds(self) -> dict[str, pa.DataType]:
-        return {name: column_type(name) for name in _COLUMNS}
+        return {name: column_type(name) for name in _COLUMNS[self.keep]}
 
     def splittable(self, file: InputFile) -> bool:
         return True
@@ -85,7 +95,7 @@ class ReadWarc(Reader, name="read_warc"):
 
         limit = int(self.max_record_mb * (1 << 20))
         fs, path = fsspec.core.url_to_fs(split.file.path)
-        rows = _Rows(split)
+        rows = _Rows(split, self.keep)
         with fs.open(path, "rb") as file:
             stored = StoredFile(file, split.file.size)
             for item in read_records(stored, split.file.name, split.start, split.end, limit):
@@ -97,13 +107,13 @@ class ReadWarc(Reader, name="read_warc"):
                     rows.record(item, limit)
                 if len(rows) >= batch_rows or rows.bytes >= batch_bytes:
                     yield self._outcome(rows)
-                    rows = _Rows(split)
+                    rows = _Rows(split, self.keep)
         if len(rows):
             yield self._outcome(rows)
 
     def _outcome(self, rows: _Rows) -> Outcome:
         outcome = rows.outcome()
-        for name in ("charset", "truncated"):
+        for name in {"charset", "truncated"} & set(outcome.docs.column_names):
             self.metrics.count_values(name, outcome.docs[name].drop_null())
         return outcome
 
@@ -111,11 +121,12 @@ class ReadWarc(Reader, name="read_warc"):
 class _Rows:
     """The rows of one batch, as they are collected."""
 
-    def __init__(self, split: Split) -> None:
+    def __init__(self, split: Split, keep: Literal["html", "pdf"]) -> None:
         self.split = split
+        self.keep = keep
         self.bytes = 0
         self.values: dict[str, list[Any]] = {
-            name: [] for name in ("id", "url", "position", *_COLUMNS, "dropped", "failed", "detail")
+            name: [] for name in ("id", "url", "position", *_COLUMNS[keep], "dropped", "failed", "detail")
         }
 
     def __len__(self) -> int:
@@ -135,6 +146,7 @@ class _Rows:
         """Add the row of a record, if its type is one that can be a document."""
         from stages.read import http_payload
         from stages.read.charset import to_utf8
+        from stages.read.pdf_sniff import is_cut
         from stages.read.warc_records import DOCUMENT_TYPES
 
         if record.kind not in DOCUMENT_TYPES:
@@ -172,6 +184,13 @@ class _Rows:
         mime = _judge(payload, declared or "", http_payload.media_type(fields.get("warc-identified-payload-type", "")))
         if not payload.strip():
             return drop("empty_payload")
+        if self.keep == "pdf":
+            if mime is None or _mime_reason(mime) != "mime_pdf":
+                return drop("mime_html" if mime is None else _mime_reason(mime), mime)
+            if row["truncated"] is None and is_cut(payload):
+                row["truncated"] = "pdf_cut"
+            self.bytes += len(payload)
+            return self.add(record.key, record.offset, **row, content=payload)
         if mime is not None:
             return drop(_mime_reason(mime), mime)
         html, charset = to_utf8(payload, http_payload.charset_label(content_type))
@@ -185,10 +204,11 @@ class _Rows:
         core = {"source": self.split.source, "file": self.split.file.name, "text": None}
         columns = {
             name: pa.array([core[name]] * n if name in core else self.values[name], column_type(name))
-            for name in (*CORE, *_COLUMNS)
+            for name in (*CORE, *_COLUMNS[self.keep])
             if name != "html"
         }
-        columns["html"] = _pages(self.values["html"])
+        if self.keep == "html":
+            columns["html"] = _pages(self.values["html"])
         says = {name: pa.array(self.values[name], pa.string()) for name in ("dropped", "failed", "detail")}
         return Outcome(pa.table(columns), **says)
 
