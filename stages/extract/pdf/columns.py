@@ -27,7 +27,7 @@ ROWS, ROWS_NARROW, WIDE = 4, 6, 1.0
 #: Characters on each side; wide ones (Han, Kana, Hangul) count twice.
 CHARACTERS = 80
 #: Characters of a side's rows, on average; share of a side's width that its rows span; share of rows that is ink.
-ROW_CHARACTERS, FILLED, INK = 11.0, 0.5, 0.62
+ROW_CHARACTERS, FILLED, INK = 11.0, 0.3, 0.62
 _DEPTH = 4096  # parts that may wait to be cut
 
 
@@ -90,32 +90,36 @@ def _is_prose(order, low, high, x0, y0, x1, y1, weight, em):
 
 @njit(nogil=True, cache=True)
 def _gutter(order, low, high, x0, y0, x1, y1, weight, row_of, rows, em):
-    """The gutter of the most rows in a part: (first row, row behind the last, its middle), or a first row of -1."""
+    """The longest gutter in a part: (first row, row behind the last, its middle), or a first row of -1."""
     begin, end = 1e30, -1e30
     for i in range(low, high):
         begin, end = min(begin, x0[order[i]]), max(end, x1[order[i]])
     step = 0.25 * GUTTER * em
     bins = min(int((end - begin) / step) + 1, 2000)
-    best_first, best_last, best_x, best_score = -1, -1, 0.0, 0
-    if bins < 20 or rows < 3:
+    best_first, best_last, best_x, best_score = -1, -1, 0.0, 0.0
+    if bins < 20:
         return best_first, best_last, best_x
     step = max(step, (end - begin) / bins)
     covered = np.zeros((rows, bins), np.bool_)
     first = np.full(rows, bins, np.int32)
     last = np.full(rows, -1, np.int32)
+    # Rows that are not level in two columns run into one; so rows count by their height.
+    top_of = np.full(rows, 1e30)
+    bottom_of = np.full(rows, -1e30)
     for i in range(low, high):
         word = order[i]
         b0 = min(bins - 1, max(0, int((x0[word] - begin) / step)))
         b1 = min(bins - 1, max(b0, int((x1[word] - begin) / step)))
         row = row_of[word]
+        top_of[row], bottom_of[row] = min(top_of[row], y0[word]), max(bottom_of[row], y1[word])
         for b in range(b0, b1 + 1):
             covered[row, b] = True
         first[row], last[row] = min(first[row], b0), max(last[row], b1)
     for b in range(1, bins - FREE):
         row = 0
         while row < rows:
-            # A run of rows that leave the bins from b on free, and in how many of them words stand on both sides.
-            top, score = row, 0
+            # A run of rows that leave the bins from b on free, and the height of those with words on both sides.
+            top, score = row, 0.0
             while row < rows:
                 free = True
                 for k in range(FREE):
@@ -125,7 +129,7 @@ def _gutter(order, low, high, x0, y0, x1, y1, weight, row_of, rows, em):
                 if not free:
                     break
                 if first[row] < b and last[row] >= b + FREE:
-                    score += 1
+                    score += bottom_of[row] - top_of[row]
                 row += 1
             if score > best_score:
                 edge = b + FREE  # how wide the gutter is over these rows

@@ -7,6 +7,7 @@ at a hundred times the cost. What is done here instead, on the boxes of words, i
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -63,6 +64,7 @@ class ExtractPdf(Stage, name="extract_pdf"):
     )
 
     _engine: Any = PrivateAttr(default=None)
+    _legibility: Any = PrivateAttr(default=None)
 
     def needs(self) -> tuple[str, ...]:
         return ("content",)
@@ -86,14 +88,20 @@ class ExtractPdf(Stage, name="extract_pdf"):
         import numpy as np
 
         from stages.extract.pdf.engine import Engine
+        from stages.extract.pdf.legibility import Legibility
         from stages.extract.pdf.page import PageText
         from stages.extract.pdf.text import compose
+
+        self._legibility = Legibility.load()
 
         self._engine = Engine(self.page_s, self.document_s, self.memory_mb)
         self._engine.start()
         boxes = np.array([[10.0 * i, 10.0, 10.0 * i + 8, 20.0] for i in range(40)], np.float32)
         zeros = np.zeros(40, np.uint8)
         compose([PageText(0, 500.0, 800.0, boxes, ["word"] * 40, zeros.astype(np.int32), zeros, zeros)])  # compiles
+
+    def files(self) -> list[str]:
+        return [str(Path(__file__).with_name("legibility.xz"))]
 
     def cpu_elsewhere(self) -> float:
         return self._engine.cpu_s if self._engine is not None else 0.0
@@ -170,7 +178,7 @@ class ExtractPdf(Stage, name="extract_pdf"):
         """The route of each page, and the pages with the words that are their text."""
         from stages.extract.pdf.route import route
 
-        routes = [route(page) for page in pages]
+        routes = [route(page, self._legibility) for page in pages]
         return routes, [page.keep(one.words) for page, one in zip(pages, routes, strict=True)]
 
     def _verdict(self, text: str, status: list[str], reasons: list[str | None]) -> dict[str, str]:

@@ -161,9 +161,7 @@ def line_breaks(measures, parts, rows, leaders, begins, ends, em, mirrored, widt
             indented, indented_before = left[i] - start > 0.7 * em, left[i - 1] - start > 0.7 * em
             if pitch > _MORE_SPACE * usual + 0.1 * em:
                 breaks[i] = PARAGRAPH
-            elif rows[i] or leaders[i] or (measures[i, 4] > 0 and measures[i - 1, 4] > 0):
-                breaks[i] = NEW_LINE
-            elif rows[i - 1] or leaders[i - 1] or (measures[i, 4] > 0) != (measures[i - 1, 4] > 0):
+            elif rows[i] or leaders[i] or (measures[i, 4] > 0 and measures[i - 1, 4] > 0) or rows[i - 1] or leaders[i - 1] or (measures[i, 4] > 0) != (measures[i - 1, 4] > 0):
                 breaks[i] = NEW_LINE
             elif taller > _OTHER_SIZE * smaller:
                 breaks[i] = PARAGRAPH
@@ -171,11 +169,7 @@ def line_breaks(measures, parts, rows, leaders, begins, ends, em, mirrored, widt
                 breaks[i] = NEW_LINE
             elif ends[i - 1] == HYPHEN:
                 breaks[i] = CONTINUES
-            elif indents and indented and (not indented_before or ends[i - 1] == TERMINAL) and begins[i] != LOWER:
-                breaks[i] = PARAGRAPH
-            elif not indents and not indented and indented_before and begins[i] != LOWER:
-                breaks[i] = PARAGRAPH
-            elif begins[i] == UNSPACED and short > 1.5 * em and ends[i - 1] == TERMINAL:
+            elif (indents and indented and (not indented_before or ends[i - 1] == TERMINAL) and begins[i] != LOWER) or (not indents and not indented and indented_before and begins[i] != LOWER) or (begins[i] == UNSPACED and short > 1.5 * em and ends[i - 1] == TERMINAL):
                 breaks[i] = PARAGRAPH
             elif short > 0.3 * (edge - start) and (begins[i] != LOWER or ends[i - 1] == TERMINAL):
                 breaks[i] = NEW_LINE if ends[i - 1] != TERMINAL else PARAGRAPH

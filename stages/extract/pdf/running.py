@@ -32,7 +32,7 @@ _OF_WORDS = "of|de|von|sur|di|van|av|af|z|ze|из|з|od|dari|中的|/|\\||-|–|
 _NUMBER = r"(?:\d{1,4}|[ivxlc]{1,7})"
 #: A number that says it is that of a page: `Page 3`, `3 / 12`, `- 3 -`, `第 3 页`.
 _SAYS_PAGE = re.compile(
-    rf"\W*(?:(?:{_PAGE_WORDS})\W{{0,3}}{_NUMBER}(?:\W{{0,3}}(?:{_OF_WORDS})?\W{{0,3}}\d{{1,4}})?(?:\s?[页頁쪽]|ページ)?"
+    rf"[^\w$€£¥%]*(?:(?:{_PAGE_WORDS})\W{{0,3}}{_NUMBER}(?:\W{{0,3}}(?:{_OF_WORDS})?\W{{0,3}}\d{{1,4}})?(?:\s?[页頁쪽]|ページ)?"
     rf"|\d{{1,4}}\s?(?:/|of|von|de|sur|di|из)\s?\d{{1,4}}|[-–—]\s?{_NUMBER}\s?[-–—]|{_NUMBER}\s?(?:页|頁|쪽|ページ))\W*",
     re.IGNORECASE,
 )
