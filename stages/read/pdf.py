@@ -80,7 +80,7 @@ class ReadPdf(Reader, name="read_pdf"):
                         if len(content) < member.size:
                             raise tarfile.ReadError("the archive ends inside the file")
                         yield member.name, at, member.size, content, None
-                        archive.members = []  # the list of all members seen would grow with the archive
+                        archive.members = []  # type: ignore[attr-defined]  # all members seen: it would grow
             except (tarfile.TarError, EOFError, OSError, ValueError) as error:
                 if split.start <= at < split.end or not self.splittable(split.file):
                     what = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]

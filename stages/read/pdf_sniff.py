@@ -22,7 +22,7 @@ def is_pdf(payload: bytes) -> bool:
 
 
 def problem(payload: bytes) -> str | None:
-    """Why a payload is no PDF that an engine should open: `empty`, `html`, `not_pdf`, `header_only`. Null if it is one."""
+    """Why no engine should open a payload: `empty`, `html`, `not_pdf`, `header_only`. Null if one should."""
     if not payload.strip(b"\0\t\r\n "):
         return "empty"
     if not is_pdf(payload):

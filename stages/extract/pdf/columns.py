@@ -3,8 +3,8 @@
 Engines give words in the order in which they were drawn, and many writers draw a two-column page row by row; the
 text then jumps between columns on every line. The boxes tell better. A page is cut by the rule of the recursive XY-cut
 (Nagy and Seth 1984), at word level: where rows of words leave the same gutter free over several rows, the page is cut
-above, at the gutter, and below, and each part is treated alike. Gutters are looked for on a grid of rows and narrow bins,
-so that a title or figure across both columns ends a gutter and does not hide it (as in Breuel's 2002 search for
+above, at the gutter, and below, and each part is treated alike. Gutters are looked for on a grid of rows and narrow
+bins, so that a title or figure across both columns ends a gutter and does not hide it (as in Breuel's 2002 search for
 white rectangles).
 
 The danger is a table: its columns are not to be read one by one. Two sides are columns of text only if on both the rows
@@ -24,8 +24,10 @@ GUTTER = 0.6
 FREE = 3  # quarters of it that must be free: any gutter of that width leaves as many, wherever the grid lies
 #: Rows that must have words on both sides of a gutter, and for one that is narrower than `WIDE` ems.
 ROWS, ROWS_NARROW, WIDE = 4, 6, 1.0
+#: Or as many rows, where the gutter is wide and rows have so many characters: the last lines of an article.
+ROWS_LONG, LONG = 2, 25.0
 #: Characters on each side; wide ones (Han, Kana, Hangul) count twice.
-CHARACTERS = 80
+CHARACTERS = 50
 #: Characters of a side's rows, on average; share of a side's width that its rows span; share of rows that is ink.
 ROW_CHARACTERS, FILLED, INK = 11.0, 0.3, 0.62
 _DEPTH = 4096  # parts that may wait to be cut
@@ -81,8 +83,6 @@ def _is_prose(order, low, high, x0, y0, x1, y1, weight, em):
             i += 1
         rows += 1
         spans += row_end - row_begin
-    if rows < 3:
-        return False
     return (
         characters / rows >= ROW_CHARACTERS and spans / rows >= FILLED * (end - begin) and ink >= INK * max(spans, 1e-9)
     )
@@ -161,15 +161,19 @@ def _parts(order, low, high, x0, y0, x1, y1, weight, row_of, em, top, bottom_row
             side = 0 if (x0[word] + x1[word]) / 2 < x else 1
             sides[side, count[side]] = word
             count[side] += 1
-    needed = ROWS if width >= WIDE * em else ROWS_NARROW
+    wide = width >= WIDE * em
     for side in range(2):
-        lines, bottom = 0, -1e30
+        lines, bottom, characters = 0, -1e30, 0
         for i in range(count[side]):
             word = sides[side, i]
+            characters += weight[word]
             middle = (y0[word] + y1[word]) / 2
             if middle - bottom > 0.5 * em:
                 lines += 1
                 bottom = middle
+        needed = ROWS if wide else ROWS_NARROW
+        if wide and characters >= LONG * lines:
+            needed = ROWS_LONG
         if lines < needed:
             return False
         if not _is_prose(sides[side], 0, count[side], x0, y0, x1, y1, weight, em):

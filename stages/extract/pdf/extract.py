@@ -38,8 +38,8 @@ class ExtractPdf(Stage, name="extract_pdf"):
     error). A page that fails costs only itself: the engine runs in a process of its own, with limits of CPU time and
     memory, which is killed and started again.
 
-    Drop reasons: `no_pdf` (the document has no file), `empty`, `html`, `not_pdf`, `header_only`, `encrypted` (a password
-    is needed), `truncated` (broken and without its end), `broken`, `no_pages`, `needs_pictures` (no page has text, and
+    Drop reasons: `no_pdf` (the document has no file), `empty`, `html`, `not_pdf`, `header_only`, `encrypted` (needs a
+    password), `truncated` (broken and without its end), `broken`, `no_pages`, `needs_pictures` (no page has text, and
     some need their picture read), `no_text` (no page has any). A file of which the engine can read no page fails
     (`timeout`, `memory`, `crashed`).
 

@@ -1,10 +1,13 @@
 """Tells whether a page's characters make words of any language.
 
-The garbage that structure cannot show: a font whose ToUnicode map is wrong gives clean letters that spell nothing, and a
-bad OCR program hides a layer of near-words under a scan. No router measured for this project catches either. A linear
-model on hashed runs of one to four characters does, in 0.1 ms a page; `train_legibility` makes it, and says how often it
-is wrong on sentences it has not seen. A score of language identification does not do: it finds a rare language for any
-string of letters.
+The garbage that structure cannot show: a font whose ToUnicode map is wrong gives clean letters that spell nothing, and
+a bad OCR program hides a layer of near-words under a scan. No router measured for this project catches either. A linear
+model on hashed runs of one to four characters does; `train_legibility` makes it, and says how often it is wrong on
+sentences it has not seen. A score of language identification would not do: it finds a rare language for any string of
+letters.
+
+On such sentences in 117 languages, below 0.3: no page of text, and of pages damaged in five ways 81 %, 71 % and 57 %
+with more than 400, 100 to 400 and less than 100 characters. Most of what is missed is Han and Kana.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ _SPACE = re.compile(r"\s+")
 
 
 def folded(text: str) -> np.ndarray:
-    """Code points, uint32, of a text as the model sees it: small letters, runs of digits as one 0, white space as single
-    spaces, with a space around it."""
+    """Code points, uint32, of a text as the model sees it: small letters, runs of digits as one 0, white space as
+    single spaces, with a space around it."""
     plain = _SPACE.sub(" ", _DIGITS.sub("0", text.lower())).strip()
     return np.frombuffer(f" {plain} ".encode("utf-32-le", "replace"), np.uint32)
 

@@ -63,8 +63,8 @@ def measure_lines(order, line_of, part, x0, y0, x1, y1, weight, mono):
 
 @njit(nogil=True, cache=True)
 def word_gaps(order, starts, measures, x0, x1, unspaced_first, unspaced_last, em):
-    """What stands before each word of a line, uint8 (n,) by place in the order: so many spaces, or CELL where the gap is
-    as wide as between two cells.
+    """What stands before each word of a line, uint8 (n,) by place in the order: so many spaces, or CELL where the gap
+    is as wide as between two cells.
 
     unspaced_first, unspaced_last: bool (n,), whether a word begins and ends with a character of a script that is
     written without spaces.
@@ -75,7 +75,7 @@ def word_gaps(order, starts, measures, x0, x1, unspaced_first, unspaced_last, em
             a, b = order[i - 1], order[i]
             gap = max(x0[b] - x1[a], x0[a] - x1[b])
             if measures[line, 4] > 0:
-                gaps[i] = min(60, max(1, int(round(gap / measures[line, 4]))))
+                gaps[i] = min(60, max(1, int(gap / measures[line, 4] + 0.5)))
             elif gap > _CELL_GAP * em:
                 gaps[i] = CELL
             elif unspaced_last[a] and unspaced_first[b]:
@@ -161,7 +161,14 @@ def line_breaks(measures, parts, rows, leaders, begins, ends, em, mirrored, widt
             indented, indented_before = left[i] - start > 0.7 * em, left[i - 1] - start > 0.7 * em
             if pitch > _MORE_SPACE * usual + 0.1 * em:
                 breaks[i] = PARAGRAPH
-            elif rows[i] or leaders[i] or (measures[i, 4] > 0 and measures[i - 1, 4] > 0) or rows[i - 1] or leaders[i - 1] or (measures[i, 4] > 0) != (measures[i - 1, 4] > 0):
+            elif (
+                rows[i]
+                or leaders[i]
+                or (measures[i, 4] > 0 and measures[i - 1, 4] > 0)
+                or rows[i - 1]
+                or leaders[i - 1]
+                or (measures[i, 4] > 0) != (measures[i - 1, 4] > 0)
+            ):
                 breaks[i] = NEW_LINE
             elif taller > _OTHER_SIZE * smaller:
                 breaks[i] = PARAGRAPH
@@ -169,7 +176,11 @@ def line_breaks(measures, parts, rows, leaders, begins, ends, em, mirrored, widt
                 breaks[i] = NEW_LINE
             elif ends[i - 1] == HYPHEN:
                 breaks[i] = CONTINUES
-            elif (indents and indented and (not indented_before or ends[i - 1] == TERMINAL) and begins[i] != LOWER) or (not indents and not indented and indented_before and begins[i] != LOWER) or (begins[i] == UNSPACED and short > 1.5 * em and ends[i - 1] == TERMINAL):
+            elif (
+                (indents and indented and (not indented_before or ends[i - 1] == TERMINAL) and begins[i] != LOWER)
+                or (not indents and not indented and indented_before and begins[i] != LOWER)
+                or (begins[i] == UNSPACED and short > 1.5 * em and ends[i - 1] == TERMINAL)
+            ):
                 breaks[i] = PARAGRAPH
             elif short > 0.3 * (edge - start) and (begins[i] != LOWER or ends[i - 1] == TERMINAL):
                 breaks[i] = NEW_LINE if ends[i - 1] != TERMINAL else PARAGRAPH

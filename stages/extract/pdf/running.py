@@ -2,9 +2,9 @@
 
 Left in, such lines cut sentences in two at every page, and repetition filters throw the document away for them. Two
 signs tell them: they come again at the same height on other pages with the same words (digits counting as equal), and
-they stand apart from the text. Neither holds for headings, which are larger than the text and are kept. The first alone would take the head of a table that goes on over pages, which is no
-loss; the second alone would take the last line of a chapter. A number by itself at the very edge is a page number
-where such numbers count up with the pages, or where nothing else stands so low or high.
+they stand apart from the text. The first alone would take the head of a table that goes on over pages, which is no
+loss; the second alone would take the last line of a chapter. Lines larger than the text are headings and stay. A number
+by itself at the very edge is a page number where such numbers count up with the pages, or where it stands apart.
 
 On a single page nothing repeats: there only numbers with a word that means page are taken.
 """

@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -179,7 +180,7 @@ def _is_vertical(boxes: np.ndarray, sizes: np.ndarray, turns: np.ndarray) -> boo
 
 def _overprinted(page: Upright) -> np.ndarray:
     """Words that are drawn a second time on the same place, which some writers take for bold type."""
-    x0, y0, x1, y1 = page.boxes
+    x0, y0 = page.boxes[:2]
     codes = np.fromiter(map(hash, page.words), np.int64, len(page.words))
     order = np.lexsort((np.round(x0 / page.em), np.round(y0 / page.em), codes))
     again = np.zeros(len(order), bool)
@@ -270,7 +271,7 @@ def _lines(page: Upright) -> list[Line]:
     plain = gaps <= 1
     plain[starts[:-1]] = True
     lefts = _part_edges(measures, parts)
-    for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(bounds)):
         if not page.unspaced and plain[a:b].all():
             text = " ".join(sorted_words[a:b])
         else:

@@ -57,13 +57,24 @@ def harmless(text: str, rng: random.Random) -> str:
     if kind == 0:
         return text.upper()
     if kind == 1:  # a table
-        return " ".join(f"{rng.uniform(0, 10 ** rng.randint(0, 5)):.{rng.randint(0, 3)}f}" if rng.random() < 0.6 else w for w in words)
+        return " ".join(
+            f"{rng.uniform(0, 10 ** rng.randint(0, 5)):.{rng.randint(0, 3)}f}" if rng.random() < 0.6 else w
+            for w in words
+        )
     if kind == 2:  # program code, commands, paths
         marks = ("_", "(", ")", " = ", "->", "/", ".", "::", "--", "{", "}", ";", '"', "$", "#")
         return "".join(w + rng.choice(marks) if rng.random() < 0.5 else w + " " for w in words)
     if kind == 3:  # addresses, names of files, codes
         return " ".join(
-            rng.choice((f"http://{w}.org/{w}", f"{w}@{w}.com", f"{w}.{rng.randint(1, 99)}", f"[{rng.randint(1, 99)}]", f"{w}-{rng.randint(1, 9)}.pdf"))
+            rng.choice(
+                (
+                    f"http://{w}.org/{w}",
+                    f"{w}@{w}.com",
+                    f"{w}.{rng.randint(1, 99)}",
+                    f"[{rng.randint(1, 99)}]",
+                    f"{w}-{rng.randint(1, 9)}.pdf",
+                )
+            )
             if rng.random() < 0.25
             else w
             for w in words
@@ -71,7 +82,9 @@ def harmless(text: str, rng: random.Random) -> str:
     if kind == 4:
         return misread(text, rng.uniform(0.0, 0.03), rng)
     if kind == 5:  # names and initials
-        return " ".join(w.title() + (f" {rng.choice('ABCDEFGHJKLMNPRSTW')}." if rng.random() < 0.3 else "") for w in words)
+        return " ".join(
+            w.title() + (f" {rng.choice('ABCDEFGHJKLMNPRSTW')}." if rng.random() < 0.3 else "") for w in words
+        )
     return text
 
 
@@ -108,7 +121,10 @@ def damaged(text: str, code: str, rng: random.Random) -> str:
         return text.translate(table)
     if kind == 2:  # glyph numbers for characters
         k = rng.choice((-29, -29, -31, -28, 1, 3, 29, 31, rng.randrange(-60, 60)))
-        return "".join(c if c == " " else chr(min(0xFFFF, max(33, ord(c) + k))) if ord(c) < 128 else chr(33 + (ord(c) + k) % 94) for c in text)
+        return "".join(
+            c if c == " " else chr(min(0xFFFF, max(33, ord(c) + k))) if ord(c) < 128 else chr(33 + (ord(c) + k) % 94)
+            for c in text
+        )
     if kind == 3:  # one encoding read as another
         data, pages_of = text.encode(), _CODEPAGES.get(code[-4:], ())
         if pages_of and rng.random() < 0.7:
@@ -158,7 +174,11 @@ def main() -> None:
         for low, high in ((0, 100), (100, 400), (400, 5000)):
             scores = np.array([model.of(page) for good, page in test if good == label and low <= len(page) < high])
             wrong = [float(((scores < t) if label else (scores >= t)).mean()) for t in (0.1, 0.3, 0.5)]
-            print(f"{what} of {low} to {high} characters: wrong at 0.1, 0.3, 0.5:", *(f"{w:.4f}" for w in wrong), len(scores))
+            print(
+                f"{what} of {low} to {high} characters: wrong at 0.1, 0.3, 0.5:",
+                *(f"{w:.4f}" for w in wrong),
+                len(scores),
+            )
 
 
 @njit
@@ -166,7 +186,7 @@ def fit(runs, starts, truth, epochs):
     """Weights of a logistic regression by AdaGrad, float64 (BUCKETS,); the first is the bias."""
     weights = np.zeros(BUCKETS)
     squares = np.full(BUCKETS, 1e-8)
-    for epoch in range(epochs):
+    for _ in range(epochs):
         for i in range(len(truth)):
             row = runs[starts[i] : starts[i + 1]]
             n = len(row)

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,7 +82,9 @@ def _main(connection_fd: int, parent: int, memory: int) -> None:
             os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     np.zeros(1)
-    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() if sys.platform == "linux" else 0
+    used = (
+        int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if sys.platform == "linux" else 0
+    )
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
     connection = Connection(connection_fd)
     while True:

@@ -8,10 +8,43 @@ from hypothesis import strategies as st
 from stages.extract.pdf.page import PageText
 from stages.extract.pdf.text import compose
 
-SENTENCE = (
-    "Columns are read one after another and never row by row because a sentence that begins in one of them goes on "
-    "below and not beside it which every reader knows and few programs do"
-).split()
+SENTENCE = [
+    "Columns",
+    "are",
+    "read",
+    "one",
+    "after",
+    "another",
+    "and",
+    "never",
+    "row",
+    "by",
+    "row",
+    "because",
+    "a",
+    "sentence",
+    "that",
+    "begins",
+    "in",
+    "one",
+    "of",
+    "them",
+    "goes",
+    "on",
+    "below",
+    "and",
+    "not",
+    "beside",
+    "it",
+    "which",
+    "every",
+    "reader",
+    "knows",
+    "and",
+    "few",
+    "programs",
+    "do",
+]
 
 
 def lay_out(words, left, top, width, leading=14.0, size=12.0, seed=0):
@@ -73,8 +106,25 @@ def test_columns_are_read_one_after_another(columns, gap, size, shift, by_row, s
 
 def test_a_title_across_both_columns_comes_first_and_a_figure_across_parts_them():
     rng = np.random.default_rng(1)
-    title = "A Title That Stands Above Both Of The Columns And Crosses The Gutter".split()
-    caption = "Figure 1 shows what stands between the two halves of the page and across the gutter".split()
+    title = ["A", "Title", "That", "Stands", "Above", "Both", "Of", "The", "Columns", "And", "Crosses", "The", "Gutter"]
+    caption = [
+        "Figure",
+        "1",
+        "shows",
+        "what",
+        "stands",
+        "between",
+        "the",
+        "two",
+        "halves",
+        "of",
+        "the",
+        "page",
+        "and",
+        "across",
+        "the",
+        "gutter",
+    ]
     parts = [(title, lay_out(title, 60, 100, 480)[0])]
     y = 140
     for half in "ab":

@@ -5,8 +5,12 @@ import pytest
 from stages.extract.pdf.hyphens import ends_cut, join_cut, vocabulary
 
 WORDS = vocabulary(
-    ["a well-known example of a well-known rule", "information for the information desk", "high noon and high water"]
-    + ["a long term is a term and long is long", "cut at the end-"]
+    [
+        "a well-known example of a well-known rule",
+        "information for the information desk",
+        "a long term is a term and long is long",
+        "cut at the end-",
+    ]
 )
 
 
