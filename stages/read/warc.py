@@ -66,8 +66,8 @@ class ReadWarc(Reader, name="read_warc"):
 
     Drop reasons: `http_404`, `http_301` … (any status but 2xx), `mime_image`, `mime_audio`, `mime_video`, `mime_font`,
     `mime_pdf`, `mime_html`, `mime_text`, `mime_other` (not what `keep` asks for; the detail is the media type),
-    `empty_payload`, `too_large` (over `max_record_mb`). Records of other types are not documents and are counted in the metrics only
-    (`records_request`, `records_revisit` …).
+    `empty_payload`, `too_large` (over `max_record_mb`). Records of other types are not documents and are counted in the
+    metrics only (`records_request`, `records_revisit` …).
 
     A file may be broken in any way: whatever cannot be read becomes a failed row with the error, the offset and the
     number of bytes skipped, and reading goes on at the next record. Files compressed with lz4 are not read.
