@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from curation.corpus import conform
 from curation.documents import is_transient
 from curation.errors import ContractError, CurationError, ResourceUnavailable
 from curation.metrics import Metrics
+from curation.offsets import carry_offsets
 from curation.stage import SHARD_ROW, Barrier, Outcome, Reader, Stage
 
 
@@ -208,6 +209,7 @@ class Chain:
         _forget(call.stage)
         try:
             outcome = as_outcome(call.function(docs, rows), call.stage, docs)
+            outcome = replace(outcome, docs=carry_offsets(docs, outcome.docs, call.adds))
             check_rows(docs, outcome.docs)
             check_columns(docs, outcome.docs, call.adds, call.removes)
             check_added(outcome)

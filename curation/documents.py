@@ -21,12 +21,14 @@ import xxhash
 class Column:
     """One column: its Arrow type, what it means (with the unit), and whether it is kept out of shards.
 
-    `transient` columns (raw HTML, PDF bytes) feed a later stage of the same segment and are never written.
+    `transient` columns (raw HTML, PDF bytes) feed a later stage of the same segment and are never written. `into_text`
+    columns are lists of offsets into `text`; the engine moves them along when a stage rewrites the text.
     """
 
     type: pa.DataType
     meaning: str
     transient: bool = False
+    into_text: bool = False
 
 
 CORE: dict[str, Column] = {
@@ -60,7 +62,7 @@ COLUMNS: dict[str, Column] = CORE | {
     "html_language": Column(pa.string(), "language tag that <html> declares, lower case (`en-us`); often wrong"),
     "site_name": Column(pa.string(), "name of the site, as the page says"),
     "n_pages": Column(pa.int32(), "number of pages"),
-    "page_offsets": Column(pa.list_(pa.int32()), "where each page starts in `text`, in characters"),
+    "page_offsets": Column(pa.list_(pa.int32()), "where each page starts in `text`, in characters", into_text=True),
     "page_status": Column(
         pa.list_(pa.string()),
         "how each page was read: `text`, `hidden` (the text layer under a scan), `vlm`, `ocr`, `empty` or `failed`",

@@ -22,6 +22,10 @@ LIGATURES = str.maketrans(
     dict(zip("\x0b\x0c\r\x0e\x0f\x1b\x1c\x1d\x1e\x1f", ("ff", "fi", "fl", "ffi", "ffl") * 2, strict=True))
 )
 
+#: Visible characters from which a page is text whatever images lie behind it, if it hides fewer; backends need not look
+#: for images there.
+ENOUGH = 150
+
 
 @dataclass
 class PageText:
@@ -31,8 +35,8 @@ class PageText:
     boxes: float32 (n, 4): left, top, right, bottom, origin at the top left.
     words: n strings without white space. lines: int32 (n,), the line that the engine put the word in.
     turns: uint8 (n,), quarter turns clockwise that the word's writing direction is off the page's. flags: uint8 (n,).
-    images: share of the page that images cover, 0 to 1. paths: number of drawn outlines that are no rectangles or
-    straight lines, as far as counted.
+    images: share of the page that images cover, 0 to 1. paths: number of filled outlines. Both are 0 where the backend
+    did not look (see ENOUGH).
     error: why the page could not be read; null if it was.
     """
 

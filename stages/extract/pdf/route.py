@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.extract.pdf.legibility import Legibility
-from stages.extract.pdf.page import BROKEN, HIDDEN, UNSEEN, PageText
+from stages.extract.pdf.page import BROKEN, ENOUGH, HIDDEN, UNSEEN, PageText
 
 TEXT, HIDDEN_TEXT, EMPTY, FAILED = "text", "hidden", "empty", "failed"
 #: Reasons for which a page is to be read from its picture.
@@ -20,8 +20,6 @@ NEEDS_PICTURE = ("scan", "outlines", "no_unicode", "wrong_characters", "bad_hidd
 
 #: Share of the page that images cover, from which it may be a scan; below which a page without text is empty.
 SCAN, SPECK = 0.5, 0.02
-#: Visible characters that a scan may have: a stamp, a page number, a library's notice.
-STAMP = 150
 #: Outlines from which a page without text holds drawn letters.
 OUTLINES = 60
 #: Share of visible words with characters the font gives no Unicode for.
@@ -61,7 +59,7 @@ def route(page: PageText, legibility: Legibility) -> Route:
         if not _legible(page, seen | hidden, legibility, LEGIBLE_LAYER):
             return Route(FAILED, "bad_hidden_text", nothing)
         return Route(HIDDEN_TEXT, "scan", seen | hidden)
-    if scan and shown < STAMP:
+    if scan and shown < ENOUGH:  # a stamp, a page number, a library's notice
         return Route(FAILED, "scan", nothing)
     broken = page.flags & BROKEN > 0
     if sizes[seen & broken].sum() > NO_UNICODE * shown:
