@@ -67,6 +67,9 @@ COLUMNS: dict[str, Column] = CORE | {
         pa.list_(pa.string()),
         "how each page was read: `text`, `hidden` (the text layer under a scan), `vlm`, `ocr`, `empty` or `failed`",
     ),
+    "unrefined_text": Column(pa.large_string(), "the text before a model refined it; null where nothing was changed"),
+    "refined_by": Column(pa.string(), "model that refined the text; null where nothing was changed"),
+    "refined_share": Column(pa.float32(), "share of the characters that were refined, 0 to 1"),
     "page_reason": Column(pa.list_(pa.string()), "why each page was read that way, or not at all; null for plain text"),
     # stages/annotate
     "language": Column(

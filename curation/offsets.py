@@ -44,25 +44,28 @@ def carry_offsets(before: pa.Table, after: pa.Table, adds: dict[str, pa.DataType
 
 def follow(before: str, after: str, offsets: Sequence[int]) -> list[int]:
     """Where the characters at `offsets` of `before` are in `after`, or, if they are gone, what follows them."""
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    old: list[str] = before.splitlines(keepends=True)
+    new: list[str] = after.splitlines(keepends=True)
+    places: list[int]
     old_starts, new_starts = [0, *accumulate(map(len, old))], [0, *accumulate(map(len, new))]
     if len(old) == len(new):
         places = list(range(len(new) + 1))
     else:  # lines were dropped: those that are left come in order
-        places, at = [], 0
+        places = []
+        at = 0
         for line in old:
             places.append(at)
             at += at < len(new) and new[at] == line
         places.append(len(new))
-    moved = []
+    moved: list[int] = []
     for offset in offsets:
-        line = max(0, bisect_right(old_starts, offset) - 1)
-        place = places[min(line, len(old))]
-        column = offset - old_starts[line]
-        if column and place < len(new) and line < len(old):
-            a, b = old[line], new[place]
+        number = max(0, bisect_right(old_starts, offset) - 1)
+        place = places[min(number, len(old))]
+        column = offset - old_starts[number]
+        if column and place < len(new) and number < len(old):
+            gone, here = old[number], new[place]
             # Behind a change in the line it is the distance to the line's end that stays.
-            column = column if a[:column] == b[:column] else max(0, len(b) - (len(a) - column))
-            column = column if len(old) == len(new) or a == b else 0
+            column = column if gone[:column] == here[:column] else max(0, len(here) - (len(gone) - column))
+            column = column if len(old) == len(new) or gone == here else 0
         moved.append(min(new_starts[min(place, len(new))] + (column if place < len(new) else 0), len(after)))
     return moved

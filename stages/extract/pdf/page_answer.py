@@ -7,6 +7,7 @@ again at a higher temperature (at 0 it would be the same), a bounded number of t
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections import Counter
@@ -31,8 +32,8 @@ PROMPTS: dict[str, tuple[str, str]] = {
         "rotate: N, with N the degrees clockwise (90, 180 or 270).",
     ),
     "qwenvl_html": (
-        "You are an AI specialized in recognizing and extracting text from images. Your mission is to analyze the image "
-        "document and generate the result in QwenVL Document Parser HTML format using specified tags while maintaining "
+        "You are an AI specialized in recognizing and extracting text from images. Your mission is to analyze the "
+        "image document and generate the result in QwenVL Document Parser HTML format using specified tags while maintaining "
         "user privacy and data integrity.",
         "QwenVL HTML ",
     ),
@@ -112,7 +113,7 @@ def repeats(text: str) -> bool:
         if len(line) >= _LONG_LINE and count >= (10 if "|" in line else 4):
             return True
     run = 0
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         run = run + 1 if line == before else 0
         if run >= 11:
             return True

@@ -49,14 +49,14 @@ class TranscribePages(LanguageModelStage, name="transcribe_pages"):
     Needs `content` and the page columns; changes `text`, `page_offsets`, `page_status` and `page_reason`; removes
     `content`. The server is an OpenAI-compatible one that serves a vision model, such as Qwen2.5-VL or Qwen3-VL on
     vLLM. Unusable answers (cut short, empty, repeating themselves, a refusal, no words of any language) are asked for
-    again, each time at a higher temperature, `max_asks` times in all; a page that the model says is turned is turned and
-    asked about once more; a page without ink is not asked about.
+    again, each time at a higher temperature, `max_asks` times in all; a page that the model says is turned is turned
+    and asked about once more; a page without ink is not asked about.
 
     A page then has the status `vlm`, `ocr` (read by Tesseract, because the model failed or `vision_model` is off),
     `empty` (`blank`, or the model says so) or `failed`; the reason is why it needed a picture, or what went wrong.
 
-    Drop reasons: `no_text` (all pages are empty). A document of which no page has text and some failed goes to quarantine,
-    or is kept without text, as `unanswered` says.
+    Drop reasons: `no_text` (all pages are empty). A document of which no page has text and some failed goes to
+    quarantine, or is kept without text, as `unanswered` says.
     """
 
     limit_s: ClassVar[float] = 3600.0
