@@ -117,7 +117,7 @@ def main() -> None:
     speed = {name: pages[name] / spent[name] for name in readers}
     for name in readers:
         print(
-            f"{name:24s} {pages[name]:6d} pages {1000 * spent[name] / pages[name]:7.2f} ms a page {speed[name]:7.1f} a s"
+            f"{name:23s}{pages[name]:6d} pages {1000 * spent[name] / pages[name]:7.2f} ms a page {speed[name]:7.1f} a s"
         )
     ours = speed["extract_pdf (pymupdf)"]
     print(f"ratio pdf_vs_mupdf {ours / speed['MuPDF get_text']:.2f}")

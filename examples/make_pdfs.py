@@ -29,7 +29,13 @@ def prose(name):
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", r"\1", text)
     text = text.translate({0x2013: "-", 0x2026: "..."}).encode("latin-1", "ignore").decode("latin-1")
     parts = [" ".join(part.split()) for part in text.split("\n\n")]
-    return [part for part in parts if len(part) > 120 and part[0] not in "#|-<>"]
+    return [part for part in parts if len(part) > 120 and part[0] not in "#|-<>" and _plain(part) > 0.85]
+
+
+def _plain(text):
+    """Share of the words that are letters but for a mark at either end."""
+    words = text.split()
+    return sum(word.strip("(),.;:'\"?").replace("-", "").isalpha() for word in words) / len(words)
 
 
 def set_lines(paragraphs, width, font="helv"):

@@ -33,8 +33,8 @@ PROMPTS: dict[str, tuple[str, str]] = {
     ),
     "qwenvl_html": (
         "You are an AI specialized in recognizing and extracting text from images. Your mission is to analyze the "
-        "image document and generate the result in QwenVL Document Parser HTML format using specified tags while maintaining "
-        "user privacy and data integrity.",
+        "image document and generate the result in QwenVL Document Parser HTML format using specified tags while "
+        "maintaining user privacy and data integrity.",
         "QwenVL HTML ",
     ),
 }
