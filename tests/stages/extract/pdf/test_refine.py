@@ -61,7 +61,12 @@ def test_null_texts_and_refused_requests(refine):
     from aiohttp import web
 
     for keep in ("keep", "quarantine"):
-        outcome, _ = refine(lambda user: web.json_response({}, status=400), texts=[FIRST, None, ""], offsets=[[0], None, [0]], unanswered=keep)
+        outcome, _ = refine(
+            lambda user: web.json_response({}, status=400),
+            texts=[FIRST, None, ""],
+            offsets=[[0], None, [0]],
+            unanswered=keep,
+        )
         assert outcome.docs["text"].to_pylist() == [FIRST, None, ""]
         assert (outcome.failed[0].as_py() is not None) == (keep == "quarantine")
 
