@@ -1,7 +1,7 @@
 """Offsets into a text that stages rewrite."""
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.documents import column_type
@@ -26,6 +26,7 @@ def test_lines_that_are_dropped():
     assert [after[o:].split("\n")[0] for o in follow(before, after, offsets)] == ["one", "two", "two", "four", "four"]
 
 
+@settings(deadline=None)
 @given(LINES, st.data())
 def test_offsets_of_lines_that_stay_point_at_them(lines, data):
     lines = [f"{i}{line}" for i, line in enumerate(lines)]

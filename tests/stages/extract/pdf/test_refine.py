@@ -4,7 +4,7 @@ import itertools
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.documents import column_type
@@ -76,6 +76,7 @@ def test_hyphens_that_are_undone_do_not_count_against_a_repair():
     assert numbers_kept("1 2 3 4", "2 3") == 0.5 and numbers_kept("1", "1 2") is None and numbers_kept("", "") == 1
 
 
+@settings(deadline=None)
 @given(st.text("ab c\n.", max_size=400), st.lists(st.integers(0, 400), max_size=5), st.integers(20, 90))
 def test_stretches_cover_what_they_say_and_offsets_follow(text, offsets, size):
     offsets = sorted(min(offset, len(text)) for offset in offsets)
