@@ -117,11 +117,16 @@ def test_a_submitted_job(cluster, corpus, pipeline, run, tmp_path):
     subprocess.run(["cp", f"{root}/tests/curation/stages_at_fault.py", tmp_path / "pipelines.yaml", work], check=True)
 
     def submit(*arguments):
-        return subprocess.run(
-            [f"{os.path.dirname(sys.executable)}/ray", "job", "submit", "--address", address, "--working-dir", ".",
-             "--", "python", "-m", "curation", "run", "test", *arguments],
-            cwd=work, env=env, capture_output=True, text=True, timeout=400, check=False,
-        )  # fmt: skip
+        for _ in range(30):
+            done = subprocess.run(
+                [f"{os.path.dirname(sys.executable)}/ray", "job", "submit", "--address", address, "--working-dir", ".",
+                 "--", "python", "-m", "curation", "run", "test", *arguments],
+                cwd=work, env=env, capture_output=True, text=True, timeout=400, check=False,
+            )  # fmt: skip
+            if "No available agent" not in done.stdout + done.stderr:  # Ray's own agent starts late on a busy machine
+                break
+            time.sleep(2)
+        return done
 
     refused = submit("--output", "out/relative")
     assert refused.returncode and "give an absolute path" in refused.stdout + refused.stderr
