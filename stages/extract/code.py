@@ -112,7 +112,7 @@ def _code_blocks(page: str) -> str:
         if "\n" in text or (name == "code" and text):
             out += [page[at : tag.start()], "<pre>", inner[0].strip("\n") if "\n" in text else text, "</pre>"]
             at = inner.end() + len(name) + 3
-    return "".join([*out, page[at:]])
+    return "".join([*out, page[at:]]) if out else page
 
 
 def _figures(page: str) -> str:
@@ -127,7 +127,7 @@ def _figures(page: str) -> str:
         if tag.start() >= at and end - tag.end() <= MAX_LENGTH:
             out += [page[at : tag.start()], "<div>", page[tag.end() : end], "</div>"]
             at = end + len("</figure>")
-    return "".join([*out, page[at:]])
+    return "".join([*out, page[at:]]) if out else page
 
 
 def _gutters(page: str) -> str:
@@ -149,7 +149,7 @@ def _gutters(page: str) -> str:
                     out.append(page[at : cell.start()])
                     at = tag.end()
             cell = None
-    return "".join([*out, page[at:]])
+    return "".join([*out, page[at:]]) if out else page
 
 
 def _without_numbers(inner: str) -> str:
@@ -189,7 +189,7 @@ def _tables(page: str) -> str:
         lines = [_CELL.sub("", row[1]).strip("\r\n") for row in _ROW.finditer(_without_numbers(body))]
         out += [page[at : tag.start()], "<pre>", "\n".join(line or " " for line in lines), "</pre>"]
         at = end + len("</table>")
-    return "".join([*out, page[at:]])
+    return "".join([*out, page[at:]]) if out else page
 
 
 def _lines(inner: str) -> str:

@@ -96,7 +96,7 @@ def write_formulas(page: str, hints: Hints | None = None) -> tuple[str, int]:
         out += [page[at : tag.start()], entities.escape(text)]
         at = end
         count += bool(text)
-    return "".join([*out, page[at:]]), count
+    return "".join([*out, page[at:]]) if out else page, count
 
 
 def _start_tags(page: str, hints: Hints) -> Iterator[re.Match[str]]:

@@ -24,6 +24,7 @@ _PAIRS = {
     'alt="$': '"$', "math": "ma", "atex": "ex", "tex=": "x=", "eeimg": "mg", 'tex"': 'x"', "math/tex": "h/",
 }  # fmt: skip
 WORDS = tuple(_PAIRS)
+_BITS = {word: 1 << k for k, word in enumerate(WORDS)}
 
 _LENGTHS = np.array([len(word) for word in WORDS])
 _LETTERS = np.zeros((len(WORDS), _LENGTHS.max()), np.uint8)
@@ -71,10 +72,11 @@ def _scan(
 class Hints:
     """Which of `WORDS` a page holds."""
 
-    def __init__(self, page: str):
-        source = np.frombuffer(page.encode("utf-8", "replace"), np.uint8)
-        self._found = _scan(source, _RARE, _FOUND_BY, _OFFSETS, _LETTERS, _LENGTHS)
+    def __init__(self, page: str | bytes):
+        """page: its source, as UTF-8 if bytes."""
+        source = page.encode("utf-8", "replace") if isinstance(page, str) else page
+        self._found = _scan(np.frombuffer(source, np.uint8), _RARE, _FOUND_BY, _OFFSETS, _LETTERS, _LENGTHS)
 
     def any(self, *words: str) -> bool:
-        """Whether the page holds one of these. ValueError for a word that is not in `WORDS`."""
-        return any(self._found >> WORDS.index(word) & 1 for word in words)
+        """Whether the page holds one of these. KeyError for a word that is not in `WORDS`."""
+        return any(self._found & _BITS[word] for word in words)

@@ -7,9 +7,9 @@ So the default lets a small model choose lines (`main_lines`), with resiliparse'
 pages of which the model itself expects little go to trafilatura as well; the longer of the two texts is kept.
 The engine `resiliparse` keeps that rule, and asks the model only where next to nothing is left.
 
-The trade-off, on 401 pages of 150 kB with human gold text (mean token F1): `lines` .886 on pages its model was not
-trained on, 3 % of which trafilatura sees as well, and .864 if it saw no page of the same data set; trafilatura .871;
-resiliparse alone .829. benchmarks/README.md has the times.
+The trade-off, on 401 pages of 150 kB with human gold text (mean token F1): `lines` .887 on pages its model was not
+trained on (.879 without the fallback), and .864 (.849) if it saw no page of the same data set; trafilatura .871, .845
+with its setting `fast`; `resiliparse` .859 with the fallback, .829 without. benchmarks/README.md has the times.
 
 An HTML parser is where hostile pages strike. Those whose size, nesting or attributes would hold the parser for long
 are told by a scan of the bytes (`html_depth`) and dropped before it sees them; a page that still takes too long is
@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 #: trusted. From 0.1 to 0.3 the F1 of the result stays within .852 and .859.
 COLLAPSED = 0.2
 
-#: The model's choice of lines is not trusted if the F1 it expects of it is below this. Pages of which that is true, F1 of
-#: the result on unseen pages and on unseen data sets: 0 (none) .879, .849; 0.45 (2 %) .887, .863; 0.5 (2 %) .887, .864;
-#: 0.6 (4 %) .887, .867; 0.65 (6 %) .888, .870; 0.7 (11 %) .887, .871. Such a page costs as much as eight others.
+#: The model's choice of lines is not trusted if the F1 it expects of it is below this. Pages of which that is true,
+#: F1 of the result on unseen pages and on unseen data sets: 0 (none) .879, .849; 0.45 (2 %) .887, .863; 0.5 (2 %)
+#: .887, .864; 0.6 (4 %) .887, .867; 0.65 (6 %) .888, .870; 0.7 (11 %) .887, .871. Such a page costs as much as eight
+#: others.
 DOUBTFUL = 0.5
 
 #: Forums that a script shows keep their text in <noscript>, which the main-content rule reads and the rendering of the
@@ -138,7 +139,7 @@ class ExtractHtml(Stage, name="extract_html"):
 
         page_shape(np.frombuffer(b"<p>", np.uint8), 10, 10, 10)  # compile it outside of any page's time limit
         if self.engine != "trafilatura":
-            by_lines("<p>words</p>")
+            by_lines(b"<p>words</p>")
         read_metadata(b"<p>")
         if self.union or "trafilatura" in (self.engine, self.fallback):
             import trafilatura
@@ -161,9 +162,10 @@ class ExtractHtml(Stage, name="extract_html"):
                 reason, title = shape, None
                 metadata.append(Metadata())
             else:
-                found, title = self._extract(page.as_py(), shape)
+                source = page.as_buffer().to_pybytes()
+                found, title = self._extract(source, shape)
                 reason = None if found else "no_text"
-                metadata.append(self._metadata(docs, row))
+                metadata.append(self._metadata(docs, row, source))
             texts.append(found[0][1] if found else None)
             extractors.append(found[0][0] if found else None)
             others += [(row, *other) for other in found[1:]]
@@ -181,11 +183,11 @@ class ExtractHtml(Stage, name="extract_html"):
         added = _with_columns(added, {"id": ids, "text": second, "extractor": names})
         return Outcome(docs, dropped=says, added=added, added_behind=np.array(behind))
 
-    def _metadata(self, docs: pa.Table, row: int) -> Metadata:
+    def _metadata(self, docs: pa.Table, row: int, source: bytes) -> Metadata:
         """What a page says of itself."""
         url = docs["url"][row].as_py() if "url" in docs.column_names else None
         fetched = docs["date"][row].as_py() if "date" in docs.column_names else None
-        said = read_metadata(docs["html"][row].as_buffer().to_pybytes(), url, fetched.date() if fetched else None)
+        said = read_metadata(source, url, fetched.date() if fetched else None)
         for name in ("published_source", "license"):
             if value := getattr(said, name):
                 self.metrics.count(f"{name}={value}")
@@ -209,14 +211,16 @@ class ExtractHtml(Stage, name="extract_html"):
             return "too_many_elements"
         return shape
 
-    def _extract(self, html: str, shape: PageShape) -> tuple[list[tuple[str, str]], str | None]:
+    def _extract(self, source: bytes, shape: PageShape) -> tuple[list[tuple[str, str]], str | None]:
         """The main texts of a page, each with its extractor's name, and its title."""
         from resiliparse.parse.html import HTMLTree
 
         from stages.extract.code import write_code
         from stages.extract.hints import Hints
 
-        hints = Hints(html)
+        hints = Hints(source)
+        html = source.decode("utf-8", "replace")
+        as_it_is = html
         if self.formulas:
             from stages.extract.formulas import write_formulas
 
@@ -225,6 +229,8 @@ class ExtractHtml(Stage, name="extract_html"):
                 self.metrics.count("pages_with_formulas")
                 self.metrics.count("formulas", formulas)
         html = write_code(html, hints)
+        if html is not as_it_is:
+            source = html.encode("utf-8", "replace")
         markdown = self.format == "markdown"
         light = (
             shape.depth < TRAFILATURA_DEPTH
@@ -239,7 +245,7 @@ class ExtractHtml(Stage, name="extract_html"):
                     tree
                 )
             self.metrics.count("not_for_trafilatura")
-        extractor, text, doubtful, title = self._first(html, shape, markdown)
+        extractor, text, doubtful, title = self._first(source, shape, markdown)
         texts = [(extractor, text)]
         doubtful = doubtful and self.fallback == "trafilatura"
         if doubtful:
@@ -255,19 +261,19 @@ class ExtractHtml(Stage, name="extract_html"):
                 texts = [texts[longer]]
         return distinct(texts), title
 
-    def _first(self, html: str, shape: PageShape, markdown: bool) -> tuple[str, str, bool, str | None]:
+    def _first(self, source: bytes, shape: PageShape, markdown: bool) -> tuple[str, str, bool, str | None]:
         """The engine's text: what chose it, the text, whether it is doubtful, and the page's title."""
         from resiliparse.parse.html import HTMLTree
 
         rule = self.engine != "lines"
         large = shape.elements > MODEL_ELEMENTS  # not worth the memory
         if large or (rule and not markdown):
-            tree = HTMLTree.parse(html)
+            tree = HTMLTree.parse_from_bytes(source, "utf-8")
             text = by_resiliparse(tree)
             if large or self.fallback == "none" or not _collapsed(text, tree, shape):
                 return "resiliparse", text, False, title_of(tree)
             self.metrics.count("collapsed")
-        text, doubtful, title = by_lines(html, markdown, rule=rule and markdown)
+        text, doubtful, title = by_lines(source, markdown, rule=rule and markdown)
         return "resiliparse" if rule and markdown else "lines", text, doubtful, title
 
 
@@ -276,8 +282,8 @@ def title_of(tree: HTMLTree) -> str | None:
     return _SPACE.sub(" ", _CONTROL.sub("", tree.title or "")).strip() or None
 
 
-def by_lines(html: str, markdown: bool = False, rule: bool = False) -> tuple[str, bool, str | None]:
-    """The main text of a page by the model of `main_lines`, whether the model doubts it, and the page's title.
+def by_lines(source: bytes, markdown: bool = False, rule: bool = False) -> tuple[str, bool, str | None]:
+    """The main text of a page (UTF-8) by the model of `main_lines`, whether the model doubts it, and the page's title.
 
     With `rule` resiliparse's rule chooses instead of the model, unless it keeps next to nothing.
     """
@@ -287,7 +293,7 @@ def by_lines(html: str, markdown: bool = False, rule: bool = False) -> tuple[str
     from stages.extract.places import mark
     from stages.extract.render import render, whole_blocks, without_marks
 
-    places = mark(html.encode("utf-8", "replace"))
+    places = mark(source)
     tree = HTMLTree.parse_from_bytes(places.page, "utf-8")
     main = by_resiliparse(tree, bullets=False)
     page = reduced_html(tree).encode("utf-8", "replace")

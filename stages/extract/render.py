@@ -38,16 +38,19 @@ def render(page: bytes, lines: Lines, keep: np.ndarray, markdown: bool) -> str:
     """The lines of reduced HTML for which the boolean array `keep` is true."""
     out: list[str] = []
     last, before = -1, -1  # number and kind of the line written last
+    begins, ends, kinds = lines.start.tolist(), lines.end.tolist(), lines.kind.tolist()
     for k in np.flatnonzero(keep).tolist():
-        kind = int(lines.kind[k])
-        raw = page[lines.start[k] : lines.end[k]].decode("utf-8", "replace")
-        text = unescape(_TAG.sub("", raw))
+        kind = kinds[k]
+        raw = page[begins[k] : ends[k]].decode("utf-8", "replace")
+        text = _TAG.sub("", raw)
+        if "&" in text:
+            text = unescape(text)
         starts = kind == CODE and (before != CODE or last != k - 1 or "<pre" in raw)
         if out:
             if markdown and before == CODE and (kind != CODE or starts):
                 out.append("\n```")
             items = kind == before == ITEM  # tags of inner lists may lie between two items
-            adjacent = last == k - 1 and (items or lines.start[k] - lines.end[last] <= 1)
+            adjacent = last == k - 1 and (items or begins[k] - ends[last] <= 1)
             out.append("\n" if adjacent and not (starts and kind == CODE) and not kind >= H1 else "\n\n")
         if kind == CODE:
             if starts and (block := _BEFORE_PRE.match(raw)):  # a table cell's tabulators

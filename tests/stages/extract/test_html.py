@@ -5,11 +5,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from curation.documents import part_id
 from stages.extract.html import ExtractHtml, clean, distinct
 from stages.extract.html_depth import page_shape
+from stages.extract.places import mark
+from stages.extract.render import without_marks
 
 PARAGRAPHS = [
     "Harvesting rain water begins at the roof, where gutters lead the first and dirtiest water to a diverter before "
@@ -126,6 +129,25 @@ def test_markdown_by_every_engine(extract):
         assert "Log in" not in text, engine
 
 
+def test_what_the_parser_is_spared_changes_nothing_that_it_shows():
+    """Most attributes, scripts and comments are left out of the marked page; where a script ends as a comment, or a
+    style sheet may count as text, they stay."""
+    page = (
+        "<!DOCTYPE html><html><head><title>T</title><style>p{color:red}</style></head><body class=a onload='x>y'>"
+        "<!-- <p>no --><a href=/x?a=b class='nav'id=n>one</a><script>if (a<b) {'</p>'}</script>"
+        "<script>'<!-- <script>' + '</scr' + 'ipt>' </script> --></script><img src=/a.png alt=\"a>b\"/>two<br/>"
+        "<div hidden data-x=1>three</div><svg><path d='M0'/></svg> four<svg><style/></svg><font color=red>five<p title='<!--'>six"
+    )
+    marked = mark(page.encode()).page.decode()
+    assert all(word not in marked for word in ("href", "alt", "onload", "a<b", "M0", "<p>no"))
+    assert all(word in marked for word in ("class='nav'", "id=n", "hidden", "color=red", "<title>"))
+    whole, spared = HTMLTree.parse(page), HTMLTree.parse(marked)
+    for options in ({"main_content": True}, {"preserve_formatting": "minimal_html"}):
+        assert without_marks(extract_plain_text(spared, **options, alt_texts=False)) == extract_plain_text(
+            whole, **options, alt_texts=False
+        )
+
+
 def test_private_characters_of_a_page_do_not_stay_and_marks_are_not_seen(extract):
     for engine in ("lines", "resiliparse"):
         text = extract(ARTICLE.replace("Rain", "\U000f0003Rain\U0010fffd &#xF0005;"), engine=engine, format="markdown")[
@@ -171,8 +193,9 @@ def test_union_keeps_two_texts_of_a_page():
         assert added[0] | {"id": "0", "text": rows[0]["text"], "extractor": engine} == rows[0]
         assert added[0]["extractor"] == other and added[0]["text"] != rows[0]["text"]
         assert added[0]["id"] == part_id("0", other) != part_id("1", other)
-        if engine == "resiliparse":  # what the collapsed rule leaves is not worth a document
-            assert two.added_behind.tolist() == [0] and rows[3]["extractor"] == "trafilatura"
+        if engine == "resiliparse":  # what the collapsed rule leaves is not worth a document: the model's text is
+            assert two.added_behind.tolist() == [0, 3] and rows[3]["extractor"] == "lines"
+            assert PARAGRAPHS[0] in rows[3]["text"] and added[1]["extractor"] == "trafilatura"
         assert added[0]["text"] == ExtractHtml(engine=other)(table([ended])).docs["text"][0].as_py()
 
 

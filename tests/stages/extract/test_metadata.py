@@ -297,5 +297,5 @@ def test_columns_of_the_stage():
     assert got["published"].to_pylist() == [DAY, None, None]  # what the page itself says is not believed
     assert got["published_source"].to_pylist() == ["opengraph", None, None]
     assert got["html_language"].to_pylist() == ["en", "en", None]
-    assert got["extractor"].to_pylist() == ["resiliparse", "resiliparse", None]
+    assert got["extractor"].to_pylist() == ["lines", "lines", None]
     assert stage.metrics.counters["published_source=opengraph"] == 1
