@@ -91,6 +91,13 @@ def is_space(byte: int) -> bool:
 
 
 @njit(nogil=True, cache=True)
+def wrapped(digest: int, factor: int, byte: int) -> int:
+    """digest * factor + byte, modulo 2^64. The compiler takes it that signed numbers never overflow: hashes made of them
+    came out otherwise in a process that had compiled a kernel than in one that had loaded it."""
+    return np.int64(np.uint64(digest) * np.uint64(factor) + np.uint64(byte))
+
+
+@njit(nogil=True, cache=True)
 def read_name(page: np.ndarray, at: int) -> tuple[int, int]:
     """The packed tag name that starts at `at`, and where it ends."""
     end = at
@@ -99,7 +106,7 @@ def read_name(page: np.ndarray, at: int) -> tuple[int, int]:
     factor = 256 if end - at <= 8 else 1099511628211
     name = 0
     for k in range(at, end):
-        name = name * factor + (page[k] | 32 if 65 <= page[k] <= 90 else page[k])
+        name = wrapped(name, factor, page[k] | 32 if 65 <= page[k] <= 90 else page[k])
     return name, end
 
 
@@ -122,7 +129,7 @@ def read_attributes(page: np.ndarray, at: int, name: int) -> tuple[int, int, int
         while (
             at < n and not is_space(page[at]) and page[at] != 62 and page[at] != 47 and (page[at] != 61 or at == begin)
         ):
-            tag = tag * 1099511628211 + page[at]
+            tag = wrapped(tag, 1099511628211, page[at])
             at += 1
         value = at
         while value < n and is_space(page[value]):
@@ -136,12 +143,12 @@ def read_attributes(page: np.ndarray, at: int, name: int) -> tuple[int, int, int
             quote = page[at]
             at += 1
             while at < n and page[at] != quote:
-                tag = tag * 1099511628211 + page[at]
+                tag = wrapped(tag, 1099511628211, page[at])
                 at += 1
             at += 1
         else:
             while at < n and not is_space(page[at]) and page[at] != 62:
-                tag = tag * 1099511628211 + page[at]
+                tag = wrapped(tag, 1099511628211, page[at])
                 at += 1
     return attributes, tag, at + 1, slash
 

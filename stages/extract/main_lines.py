@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from stages.extract.html_tags import wrapped
 from stages.extract.places import FIRST, MAKE, PLACE_FEATURES
 
 MODEL = Path(__file__).with_name("main_lines.json.xz")
@@ -102,7 +103,7 @@ def _tag(page: np.ndarray, at: int) -> tuple[int, int, bool]:
 
 @njit(nogil=True, cache=True)
 def _mix(digest: int, byte: int) -> int:
-    return ((digest ^ byte) * 1099511628211) & 0x7FFFFFFFFFFFFFFF
+    return wrapped(digest ^ byte, 1099511628211, 0) & 0x7FFFFFFFFFFFFFFF
 
 
 @njit(nogil=True, cache=True)

@@ -31,6 +31,7 @@ from stages.extract.html_tags import (
     raw_end,
     read_name,
     skip_markup,
+    wrapped,
 )
 
 #: Names of classes, ids, roles and item properties, cut into words, by what they say of the text inside.
@@ -205,7 +206,7 @@ def _name_bits(page: np.ndarray, at: int, end: int) -> int:
         while at < stop:
             digest, found, known = 0, 0, at
             for k in range(at, min(stop, at + 24)):
-                digest = digest * 1099511628211 + (page[k] | 32)
+                digest = wrapped(digest, 1099511628211, page[k] | 32)
                 if k - at >= 3 or k + 1 == stop:
                     value = _find(_WORD_KEYS, _WORD_BITS, digest)
                     if value:
@@ -238,7 +239,7 @@ def _attributes(page: np.ndarray, at: int, end: int) -> tuple[int, int]:
         factor = 256 if length <= 8 else 1099511628211
         name = 0
         for k in range(begin, at):
-            name = name * factor + (page[k] | 32)
+            name = wrapped(name, factor, page[k] | 32)
         value = at
         while value < end and is_space(page[value]):
             value += 1
@@ -264,7 +265,7 @@ def _attributes(page: np.ndarray, at: int, end: int) -> tuple[int, int]:
                 if k == 0:
                     for j in range(begin, min(stop, begin + 200)):
                         if not 48 <= page[j] <= 57:  # numbers tell items from their like
-                            shape = shape * 1099511628211 + page[j]
+                            shape = wrapped(shape, 1099511628211, page[j])
         if name == _STYLE:
             for j in range(begin, stop - 11):
                 if page[j] == 100 and page[j + 7] == 58:  # d, colon
@@ -327,7 +328,7 @@ def _copy_attributes(page: np.ndarray, at: int, out: np.ndarray, to: int) -> tup
         if length <= _LONGEST:
             factor = 256 if length <= 8 else 1099511628211
             for k in range(begin, at):
-                name = name * factor + (page[k] | 32)
+                name = wrapped(name, factor, page[k] | 32)
         stop = at
         while at < n and is_space(page[at]):
             at += 1
@@ -473,7 +474,7 @@ def _walk(
                     near[made, c] = 0 if bits >> c & 1 else min(near[parent, c] + 1, _FAR)
                 elements[made, _PARENT], elements[made, _NAME] = parent, name
                 elements[made, _BLOCK] = elements[parent, _BLOCK] if tag & _IS_INLINE else made
-                elements[made, _SHAPE] = shape * 31 + name
+                elements[made, _SHAPE] = wrapped(shape, 31, name)
                 elements[made, _DEPTH] = elements[parent, _DEPTH] + 1
                 stack[top, 0], stack[top, 1] = made, name
                 top += 1
@@ -513,7 +514,7 @@ def _describe(
     for k in range(made):
         if elements[k, _BLOCK] == k:
             up = elements[elements[k, _PARENT], _BLOCK]
-            makes[k] = elements[k, _SHAPE] * 1099511628211 + elements[up, _SHAPE]
+            makes[k] = wrapped(elements[k, _SHAPE], 1099511628211, elements[up, _SHAPE])
     order = np.argsort(makes)
     alike = np.zeros((made, 3), np.float64)
     k = 0
