@@ -4,8 +4,8 @@
 
 FOLDER holds `pages.parquet` with columns `html` (binary), `gold_text` and `page_type`, and may hold `struct.parquet`
 with `html`, `gold_code` and `gold_math`. Every extractor gets every page, twenty at a time in turn, so that a busy
-machine is busy for all; what is timed is CPU seconds. Printed are mean token precision, recall and F1, 4-gram F1, F1 by page
-type, and the share of code lines kept to the character and of formulas kept as LaTeX.
+machine is busy for all; what is timed is CPU seconds. Printed are mean token precision, recall and F1, 4-gram F1, F1 by
+page type, and the share of code lines kept to the character and of formulas kept as LaTeX.
 
 The model behind the default engine may have been trained on these very pages (`stages/extract/train_main_lines.py`): on
 them its F1 is that of a pupil who has seen the answers, and only the F1 on unseen pages that the training prints says

@@ -13,8 +13,8 @@ Wolpert 1992): main text stands together. Features speak of characters, places a
 a text, so that they mean the same in every language.
 
 The trade-off: a second rendering of the page and the trees cost three quarters of resiliparse's own extraction, and a
-line is kept or left out as a whole. On 401 pages, without the fallback of `html`, F1 is .878 on pages that the model
-was not trained on, and .849 on data sets of which it saw no page (resiliparse .829). More kinds of pages would help
+line is kept or left out as a whole. On 401 pages, without the fallback of `html`, F1 is .884 on pages that the model
+was not trained on, and .851 on data sets of which it saw no page (resiliparse .829). More kinds of pages would help
 more than a larger model. What was tried: one set of trees .870 and .825; without `places` .863; without resiliparse's
 rule .867, and .816 on unseen sets.
 """
