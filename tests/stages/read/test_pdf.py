@@ -77,9 +77,7 @@ def test_an_archive_gives_the_same_rows_however_it_is_cut(tmp_path):
         parts = read(
             ReadPdf(),
             path,
-            lambda file, e=edges: [
-                Split(file, "test", i, a, b) for i, (a, b) in enumerate(itertools.pairwise(e))
-            ],
+            lambda file, e=edges: [Split(file, "test", i, a, b) for i, (a, b) in enumerate(itertools.pairwise(e))],
             batch_rows=4,
         )
         assert parts == whole
