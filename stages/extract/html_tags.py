@@ -94,7 +94,7 @@ def is_space(byte: int) -> bool:
 def wrapped(digest: int, factor: int, byte: int) -> int:
     """digest * factor + byte, modulo 2^64. The compiler takes it that signed numbers never overflow: hashes made of
     them came out otherwise in a process that had compiled a kernel than in one that had loaded it."""
-    return np.int64(np.uint64(digest) * np.uint64(factor) + np.uint64(byte))
+    return int(np.int64(np.uint64(digest) * np.uint64(factor) + np.uint64(byte)))
 
 
 @njit(nogil=True, cache=True)
