@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curation.errors import ConfigError
 from curation.registry import nearest, stage_class
-from curation.stage import Reader, Stage
+from curation.stage import Barrier, Reader, Stage
 
 Location = tuple[str | int, ...]
 
@@ -243,22 +243,34 @@ def _inputs(settings: Settings, override: Sequence[str], name: str, folder: Path
 
 
 def _check_columns(stages: list[Stage], names: list[str], lines: list[str]) -> None:
-    """Every stage finds the columns it needs, and only the first stage reads files."""
+    """Every stage finds the columns it needs, and only the first stage reads files.
+
+    Transient columns (page source, undecoded payloads) are never written, so none of them is there behind a barrier.
+    """
     if not isinstance(stages[0], Reader):
         raise ConfigError(f"{lines[0]}: the first stage must be a reader (read_warc, ...), not '{names[0]}'")
-    from curation.documents import CORE
+    from curation.documents import CORE, is_transient
 
     have = set(CORE) | set(stages[0].adds())
+    lost: dict[str, str] = {}  # transient column -> the barrier that it does not pass
     for stage, name, line in zip(stages[1:], names[1:], lines[1:], strict=True):
         if isinstance(stage, Reader):
             raise ConfigError(f"{line}: '{name}' is a reader; only the first stage of a pipeline reads files")
         for column in stage.needs():
+            if column in lost:
+                raise ConfigError(
+                    f"{line}: stage '{name}' needs the column '{column}', which is not written and so does not pass "
+                    f"the barrier '{lost[column]}'; put '{name}' before it"
+                )
             if column not in have:
                 raise ConfigError(
                     f"{line}: stage '{name}' needs the column '{column}', which no stage before it adds"
                     f"{_who_adds(column)}"
                 )
         have = (have | set(stage.adds())) - set(stage.removes())
+        if isinstance(stage, Barrier):
+            lost |= {column: name for column in have if is_transient(column)}
+            have -= set(lost)
 
 
 def _who_adds(column: str) -> str:
