@@ -44,3 +44,8 @@ def use_versioned_cache() -> None:
     except OSError:  # no home to write to
         folder = Path(tempfile.gettempdir()) / f"curation-kernels-{os.getuid()}" / state
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
+
+
+def kernels_compiled() -> bool:
+    """Whether the cache holds a kernel of this state of the source."""
+    return any(Path(os.environ.get("NUMBA_CACHE_DIR", "")).rglob("*.nbi"))

@@ -17,6 +17,7 @@ from rich.text import Text
 from curation.account import Account
 from curation.corpus import Manifest
 from curation.executor import Failure
+from curation.kernel_cache import kernels_compiled
 
 #: Seconds between two lines where output is not a terminal.
 LINE_S = 10.0
@@ -49,6 +50,7 @@ class Progress:
     bytes_in: int = 0
     _live: Live | None = None
     _line: float = 0.0
+    _told: bool = False
 
     def step(self, name: str, tasks: int, committed: int, bytes_in: int) -> None:
         """A step of the plan begins."""
@@ -58,6 +60,10 @@ class Progress:
         self.docs_in = self.bytes_in = 0
         if committed:
             self.console.print(f"{name}: {committed} of {tasks} tasks are committed already")
+        if tasks > committed and not self._told:
+            self._told = True
+            if not kernels_compiled():  # after an update of the source: the first task would look as if it hung
+                self.console.print("kernels of this version are not compiled yet: the first tasks take minutes longer")
 
     def task(self, manifest: Manifest, fresh: bool) -> None:
         """A task is committed."""
