@@ -99,7 +99,8 @@ def read(folder: Path) -> pa.Table:
     if not tables:
         raise SystemExit(f"no parquet file with the columns 'id' and 'text' in {folder}")
     docs = pa.concat_tables(tables).combine_chunks()
-    return docs.append_column("url", pa.nulls(docs.num_rows, pa.string()))
+    missing = pa.nulls(docs.num_rows, pa.string())
+    return docs.append_column("url", missing).append_column("source", missing)
 
 
 def megabytes(text: pa.ChunkedArray) -> float:

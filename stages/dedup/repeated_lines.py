@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.dedup.words import decode
+from stages.dedup.words import PLACE, SEVERAL, decode
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _START = np.uint64(0x51ED270B7A2F4C91)
@@ -71,6 +71,15 @@ def line_hash(data, start, end, table, scope, max_characters):
             if folded >= 128 or (folded >= 97 and folded <= 122):
                 letters += 1
         some = True
+        if not own and folded >= SEVERAL:
+            place = folded & PLACE
+            while table[place] != 0:
+                h = (h ^ np.uint64(table[place])) * _MULTIPLIER
+                h ^= h >> _SHIFT
+                letters += 1
+                place += np.uint32(1)
+            letters -= 1
+            continue
         h = (h ^ np.uint64(folded)) * _MULTIPLIER
         h ^= h >> _SHIFT
     if letters < 2 or characters > max_characters:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.dedup.words import decode
+from stages.dedup.words import PLACE, SEVERAL, decode
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _START = np.uint64(0x51ED270B7A2F4C91)
@@ -58,8 +58,16 @@ def find_words(data, offsets, table, hashes, begins, ends, starts):
                 continue
             if not inside:
                 begins[count] = at - base
-            h = (h ^ np.uint64(folded)) * _MULTIPLIER
             ends[count] = i - base
+            if not own and folded >= SEVERAL:
+                place = folded & PLACE
+                while table[place] != 0:
+                    h = (h ^ np.uint64(table[place])) * _MULTIPLIER
+                    h ^= h >> np.uint64(47)
+                    place += np.uint32(1)
+                inside = True
+                continue
+            h = (h ^ np.uint64(folded)) * _MULTIPLIER
             if own:
                 hashes[count] = h
                 count += 1

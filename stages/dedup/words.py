@@ -8,14 +8,19 @@ per language, costs far more than all hashing after it. Here a table of one uint
     1                 skipped as if it were not there: combining marks, soft hyphens, zero-width joiners
     otherwise         a letter or digit of a word: lower case, without accents, half-width, decimal digits as ASCII
     otherwise | 2^31  the same, and the character is a word of its own
+    place | 2^30      several letters ("ß", "ﬁ", "ﻻ" and 500 more): they stand in the table from `place` on, then 0
 
 Scripts written without spaces between words (Han, Kana, Thai, Lao, Khmer, Myanmar) have the last kind, so that no
 segmenter is needed: with words split at white space alone, fewer than half of the Chinese and Japanese document pairs
 of Jaccard 0.8 to 0.9 are found, with a word per character 98 % are.
 
-Trade-off: a table knows no context. A letter is folded to the first code point of its decomposition, so kana lose
-their voicing marks as Latin letters lose accents; text in decomposed Hangul does not meet composed Hangul; and marks
-that carry vowels in Indic scripts are skipped too, as they are by the usual "strip Mn" normalisation. Fine for telling
+Case is folded by way of capitals, so that a text meets itself in capitals: "ß" is "ss", the Turkish "ı" is "i", the
+final "ς" is "σ". Letters drawn differently (ligatures and Arabic forms as PDF files have them, mathematical alphabets)
+are the letters that they draw.
+
+Trade-off: a table knows no context. A letter is folded to its decomposition without the marks, so kana lose their
+voicing marks as Latin letters lose accents; text in decomposed Hangul does not meet composed Hangul; and marks that
+carry vowels in Indic scripts are skipped too, as they are by the usual "strip Mn" normalisation. Fine for telling
 copies apart, not for linguistics. The table follows the Unicode version of the running Python.
 
 The kernels read Arrow's large_string buffers, UTF-8 as it lies there. Invalid UTF-8 gives some words, never a read
@@ -24,15 +29,22 @@ outside the text.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-SEPARATOR, SKIP, WORD_OF_ITS_OWN = 0, 1, 1 << 31
+SEPARATOR, SKIP, SEVERAL, WORD_OF_ITS_OWN = 0, 1, 1 << 30, 1 << 31
+
+#: Where, of an entry with `SEVERAL`, its letters stand; and the letter, of one without.
+PLACE = np.uint32(SEVERAL - 1)
+
+_CODE_POINTS = 0x110000
 
 #: Scripts without spaces between words: [first, last] code points.
 _UNSPACED = (
@@ -58,38 +70,61 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _START = np.uint64(0x51ED270B7A2F4C91)
 
 
-def fold(character: str, fold_digits: bool = True) -> int:
-    """Table entry of one character. With `fold_digits` every decimal digit counts as 0 (12 May = 31 May)."""
+def fold(character: str, fold_digits: bool = True) -> str | None:
+    """The letters or the digit that a character is read as: none if it is skipped, None if it separates words.
+
+    With `fold_digits` every decimal digit counts as 0 (12 May = 31 May).
+    """
     category = unicodedata.category(character)
     if category in _SKIPPED:
-        return SKIP
+        return ""
     if category[0] not in "LN" and category != "Mc" and character != "_":
-        return SEPARATOR
+        return None
     if category == "Nd":
-        return ord("0") + (0 if fold_digits else unicodedata.decimal(character))
-    if unicodedata.decomposition(character).startswith(("<wide>", "<narrow>")):
-        return fold(unicodedata.normalize("NFKC", character)[0], fold_digits)
-    if not "\uac00" <= character <= "\ud7a3":  # a Hangul syllable stays whole
-        character = unicodedata.normalize("NFD", character.lower())[0]
-        if unicodedata.category(character) in _SKIPPED:  # some Kannada and Balinese vowel signs
-            return SKIP
-    code = ord(character)
-    own = any(first <= code <= last for first, last in _UNSPACED)
-    return code | (WORD_OF_ITS_OWN if own else 0)
+        return "0" if fold_digits else str(unicodedata.decimal(character))
+    if "\uac00" <= character <= "\ud7a3":  # a Hangul syllable stays whole
+        return character
+    if category[0] == "N" or character == "_":
+        return character.lower()
+    letters = _unmarked("NFD", _unmarked("NFKD", character).upper().casefold())
+    words = any(unicodedata.category(c)[0] != "L" and unicodedata.category(c) != "Mc" for c in letters)
+    long = len(letters.encode()) >= 3 * len(character.encode())  # see `normalize`: no room for it and a space
+    if words or long or (len(letters) > 1 and any(map(_is_unspaced, letters))):
+        return _unmarked("NFD", character.lower())[:1]
+    return letters
+
+
+def _unmarked(form: Literal["NFD", "NFKD"], text: str) -> str:
+    """Decomposed, without marks."""
+    return "".join(c for c in unicodedata.normalize(form, text) if unicodedata.category(c) not in _SKIPPED)
+
+
+def _is_unspaced(character: str) -> bool:
+    return any(first <= ord(character) <= last for first, last in _UNSPACED)
 
 
 @cache
 def fold_table(fold_digits: bool = True) -> np.ndarray:
-    """The table: uint32, one entry per code point up to U+10FFFF (most of it never touched). Takes 0.1 s to build."""
-    table = np.zeros(0x110000, np.uint32)
-    for code in (*range(0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0xD800), *range(0xF900, 0x20000)):
-        table[code] = fold(chr(code), fold_digits)
-    for code in (*range(0x2F800, 0x2FA20), *range(0xE0000, 0xE01F0)):
-        table[code] = fold(chr(code), fold_digits)
+    """The table: uint32, one entry per code point up to U+10FFFF (most of it never touched), then the letters of
+    those that are several. Takes 0.2 s to build."""
+    table = np.zeros(_CODE_POINTS, np.uint32)
+    several: list[int] = []
+    ranges = (range(0x3400), range(0xA000, 0xAC00), range(0xD7A4, 0xD800), range(0xF900, 0x20000))
+    for code in (*itertools.chain(*ranges), *range(0x2F800, 0x2FA20), *range(0xE0000, 0xE01F0)):
+        letters = fold(chr(code), fold_digits)
+        if letters is None:
+            continue
+        if len(letters) < 2:
+            own = WORD_OF_ITS_OWN if letters and _is_unspaced(letters) else 0
+            table[code] = ord(letters) | own if letters else SKIP
+        else:
+            table[code] = SEVERAL | (_CODE_POINTS + len(several))
+            several += [*map(ord, letters), 0]
     # Han ideographs and Hangul syllables, two thirds of all: letters that fold to themselves
     for first, last, own in ((0x3400, 0xA000, True), (0xAC00, 0xD7A4, False), (0x20000, 0x2F800, True)):
         _letters(table, first, last, WORD_OF_ITS_OWN if own else 0)
     _letters(table, 0x2FA20, 0x33480, WORD_OF_ITS_OWN)
+    table = np.concatenate([table, np.array(several, np.uint32)])
     table.flags.writeable = False
     return table
 
@@ -184,7 +219,11 @@ def _hash_words_of_one(data, start, end, table, out, count):
             folded = table[code]
             if folded == 1:
                 continue
-            if folded == 0 or folded >> np.uint32(31):
+            if folded != 0 and folded < SEVERAL:
+                h = (h ^ np.uint64(folded)) * _MULTIPLIER
+                h ^= h >> np.uint64(47)
+                inside = 1
+            elif folded == 0 or folded >> np.uint32(31):
                 if inside:
                     out[count] = h
                     count += 1
@@ -194,13 +233,38 @@ def _hash_words_of_one(data, start, end, table, out, count):
                     out[count] = (_START ^ np.uint64(folded)) * _MULTIPLIER
                     count += 1
             else:
-                h = (h ^ np.uint64(folded)) * _MULTIPLIER
-                h ^= h >> np.uint64(47)
+                place = folded & PLACE
+                while table[place] != 0:
+                    h = (h ^ np.uint64(table[place])) * _MULTIPLIER
+                    h ^= h >> np.uint64(47)
+                    place += np.uint32(1)
                 inside = 1
     if inside:
         out[count] = h
         count += 1
     return count
+
+
+@njit(nogil=True, cache=True)
+def _encode(code, out, at):
+    """Write a code point to out[at:] as UTF-8; where it ends."""
+    if code < 0x80:
+        out[at] = code
+        return at + 1
+    if code < 0x800:
+        out[at] = 0xC0 | (code >> 6)
+        out[at + 1] = 0x80 | (code & 63)
+        return at + 2
+    if code < 0x10000:
+        out[at] = 0xE0 | (code >> 12)
+        out[at + 1] = 0x80 | ((code >> 6) & 63)
+        out[at + 2] = 0x80 | (code & 63)
+        return at + 3
+    out[at] = 0xF0 | (code >> 18)
+    out[at + 1] = 0x80 | ((code >> 12) & 63)
+    out[at + 2] = 0x80 | ((code >> 6) & 63)
+    out[at + 3] = 0x80 | (code & 63)
+    return at + 4
 
 
 @njit(nogil=True, cache=True)
@@ -228,25 +292,13 @@ def _normalize(data, offsets, table, out, ends):
                 out[at] = 32
                 at += 1
             boundary = own != 0
-            code = folded & np.uint32(0x7FFFFFFF)
-            if code < 0x80:
-                out[at] = code
-                at += 1
-            elif code < 0x800:
-                out[at] = 0xC0 | (code >> 6)
-                out[at + 1] = 0x80 | (code & 63)
-                at += 2
-            elif code < 0x10000:
-                out[at] = 0xE0 | (code >> 12)
-                out[at + 1] = 0x80 | ((code >> 6) & 63)
-                out[at + 2] = 0x80 | (code & 63)
-                at += 3
+            if own or folded < SEVERAL:
+                at = _encode(folded & PLACE, out, at)
             else:
-                out[at] = 0xF0 | (code >> 18)
-                out[at + 1] = 0x80 | ((code >> 12) & 63)
-                out[at + 2] = 0x80 | ((code >> 6) & 63)
-                out[at + 3] = 0x80 | (code & 63)
-                at += 4
+                place = folded & PLACE
+                while table[place] != 0:
+                    at = _encode(table[place], out, at)
+                    place += np.uint32(1)
         ends[d] = at
     return at
 
@@ -257,9 +309,9 @@ def normalize(text: pa.Array | pa.ChunkedArray, table: np.ndarray) -> tuple[np.n
     Equal bytes mean equal words in equal order. A text without words gives no bytes.
     """
     data, offsets = text_buffers(text)
-    # A two-byte capital may have a three-byte small letter, and a three-byte word of its own adds a space: never more
-    # than doubles. Hence 2, and one space a text.
-    out = np.empty(2 * int(offsets[-1] - offsets[0]) + len(offsets), np.uint8)
+    # A two-byte capital may have a three-byte small letter, a word of its own adds a space, and the three bytes of the
+    # ligature "Allah" become eight and a space: never more than three times as much. Hence 3, and one space a text.
+    out = np.empty(3 * int(offsets[-1] - offsets[0]) + len(offsets), np.uint8)
     ends = np.zeros(len(offsets), np.int64)
     _normalize(data, offsets, table, out, ends[1:])
     return out, ends
