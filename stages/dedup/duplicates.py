@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         pa.field("kept_id", pa.string(), metadata={"meaning": "the document that was kept in its place"}),
         pa.field("kept_url", pa.string(), metadata={"meaning": "the address of the kept document"}),
         pa.field("jaccard", pa.float32(), metadata={"meaning": "resemblance of the two, 0 to 1, as the stage saw it"}),
-        pa.field("kind", pa.string(), metadata={"meaning": "`exact`, `minhash` or `semantic`"}),
+        pa.field("kind", pa.string(), metadata={"meaning": "`url`, `exact`, `minhash` or `semantic`"}),
         pa.field("cluster", pa.string(), metadata={"meaning": "id of the first document of the cluster"}),
     ]
 )
@@ -100,7 +100,7 @@ def verdicts(
     """Rows `VERDICTS` from arrays with one entry per document; indices point into those arrays.
 
     keeper: index of the document that stays in its place (its own index if it stays itself).
-    jaccard: resemblance to the keeper. weight: documents it stands for already. first: index of the first document
+    jaccard: resemblance to the keeper, NaN where nothing is known of it. weight: documents it stands for already. first: index of the first document
     of its cluster. Documents that stay and stand for nobody else get no row, unless `everyone` does.
     """
     size = cluster_sizes(keeper, weight)
@@ -114,7 +114,7 @@ def verdicts(
             rows(address[told]),
             ids.take(kept),
             urls.take(kept),
-            pa.array(jaccard[told].astype(np.float32), mask=stays[told]),
+            pa.array(jaccard[told].astype(np.float32), mask=(stays | np.isnan(jaccard))[told]),
             size[told],
             ids.take(pa.array(first[told])),
         ],

@@ -1,11 +1,14 @@
 """One document per page address over the whole corpus: the copies that crawls and archives bring of the same URL.
 
 Crawls fetch a page again and again, under addresses that differ in what does not matter. Their texts differ too (a
-date, a counter, an advertisement), so that exact deduplication misses them; their address does not. What travels is 16
-bytes of hash, an address and an id per document. The spelling rules are in `canonical_url.py`.
+date, a counter, an advertisement), so that exact deduplication misses them; their address does not. What travels is a
+hash of the address, the number, id and url of the document, and a hash of the record it was made from. The spelling
+rules are in `canonical_url.py`.
 
 Trade-off: one address can serve different texts over time (a front page). Here one of them stays; put this stage
-after quality filters, so that the one that stays is worth keeping.
+after quality filters, so that the one that stays is worth keeping. What stays is a record, as a reader found it, with
+all documents that were made from it: two extractors' texts of a page share its address and are no copies. Two records
+of one address are taken for one with a chance of 2^-32; the price would be a copy that stays.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curation.stage import Outcome, Sidecars, reasons
+from curation.documents import column_type
+from curation.stage import Outcome, Output, Sidecars
 from stages.dedup import duplicates
 from stages.dedup.keepers import KeepsOne, best_with_equal_key
 
-_VERDICTS = pa.schema([("partition", pa.int32()), ("row", pa.int64()), ("kept_id", pa.large_string())])
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class DedupUrls(KeepsOne, name="dedup_urls"):
@@ -31,7 +35,11 @@ class DedupUrls(KeepsOne, name="dedup_urls"):
     with `#!`. The case of the path counts. Documents without a URL that names a host are kept (counter `without_url`).
 
     By default the first in the order of the inputs stays; `keep: newest` keeps the latest state of a page, `keep:
-    longest` the one with the most characters of text.
+    longest` the one with the most characters of text. Other documents of the same record (`source`, `file` and
+    `position` are the same) stay with it: the second text that `extract_html` makes with `union`, for instance.
+
+    The kept document's column `duplicates` says how many documents it stands for; counts of an earlier stage are added
+    up. `duplicates/` holds a row per removed document, without a Jaccard index: texts are not looked at.
 
     Drop reason: `duplicate_url` (detail: `kept=<id>`).
     """
@@ -42,7 +50,13 @@ class DedupUrls(KeepsOne, name="dedup_urls"):
     shuffle_partitions: int = Field(64, ge=1, le=65536, description="parts the hashes are sorted in, one task each")
 
     def needs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(("id", "url", *self.chosen_by())))
+        return tuple(dict.fromkeys(("id", "url", "source", "file", "position", *self.chosen_by())))
+
+    def adds(self) -> dict[str, pa.DataType]:
+        return {"duplicates": column_type("duplicates")}
+
+    def outputs(self) -> tuple[Output, ...]:
+        return (duplicates.OUTPUT,)
 
     def setup(self) -> None:
         self.hashes(pa.array(["http://compile.example/"]))  # now, and not within the time limit of the first batch
@@ -69,37 +83,53 @@ class DedupUrls(KeepsOne, name="dedup_urls"):
             hashes ^= scopes[:, None]
         high = hashes[some, 0]
         part = ((high >> np.uint64(32)) * np.uint64(self.shuffle_partitions)) >> np.uint64(32)
+        present = pa.array(some)
+        address = duplicates.addresses(shard, row + np.arange(docs.num_rows))
         rows = pa.table(
             {
                 "partition": part.astype(np.int32),
                 "hash_hi": high.view(np.int64),
                 "hash_lo": hashes[some, 1].view(np.int64),
-                "document": duplicates.addresses(shard, row + some),
-                "id": docs["id"].take(pa.array(some)),
+                "document": address[some],
+                "record": record_hashes(docs, address)[some],
+                "id": docs["id"].take(present),
+                "url": docs["url"].take(present),
+                "duplicates": duplicates.weights(docs).take(present),
             }
         )
         return rows if self.keep == "first" else rows.append_column("preference", [self.preferences(docs)[some]])
 
     def gather(self, round: int, partition: int, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
         if rows.num_rows == 0:
-            return _VERDICTS.empty_table()
+            return duplicates.VERDICTS.empty_table()
         rows = rows.sort_by("document")
-        address = rows["document"].to_numpy()
+        address, record = rows["document"].to_numpy(), rows["record"].to_numpy()
         high, low = (rows[name].to_numpy().view(np.uint64) for name in ("hash_hi", "hash_lo"))
         preference = None if self.keep == "first" else rows["preference"].to_numpy()
-        keeper, _ = best_with_equal_key(high, low, address, preference)
-        gone = np.flatnonzero(keeper != np.arange(len(keeper)))
-        ids = rows["id"].cast(pa.large_string()).combine_chunks()
-        return pa.table(
-            [duplicates.shards(address[gone]), duplicates.rows(address[gone]), ids.take(pa.array(keeper[gone]))],
-            schema=_VERDICTS,
-        )
+        keeper, first = best_with_equal_key(high, low, address, preference)
+        keeper = np.where(record == record[keeper], np.arange(len(keeper)), keeper)
+        unknown = np.full(len(keeper), np.nan)
+        weight = rows["duplicates"].to_numpy()
+        return duplicates.verdicts(address, keeper, unknown, weight, first, rows["id"], rows["url"])
 
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
-        if verdicts.num_rows == 0:
-            verdicts = _VERDICTS.empty_table()
-        place = np.full(docs.num_rows, -1, np.int64)
-        place[verdicts["row"].to_numpy()] = np.arange(verdicts.num_rows)
-        kept = verdicts["kept_id"].combine_chunks().cast(pa.string()).take(pa.array(place, mask=place < 0))
-        detail = pc.binary_join_element_wise("kept", kept, "=")
-        return Outcome(docs, dropped=reasons(docs, duplicate_url=place >= 0), detail=detail)
+        result = duplicates.outcome(docs, verdicts, "duplicate_url", "url", measure=None)
+        duplicates.observe_sizes(self.metrics, result)
+        return result
+
+
+def record_hashes(docs: pa.Table, address: np.ndarray) -> np.ndarray:
+    """int32 per document, equal for those made from the same record of an input file.
+
+    address: of the documents, increasing; it stands in for a position that is missing.
+    """
+    from xxhash import xxh3_64_intdigest
+
+    position = docs["position"].combine_chunks()
+    hashes = pc.coalesce(position, pa.array(~address)).to_numpy().view(np.uint64) * _MULTIPLIER
+    for name in ("source", "file"):
+        values = docs[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        each = [xxh3_64_intdigest(repr(value)) for value in values.dictionary.to_pylist()]
+        hashes = (hashes ^ np.array(each, np.uint64)[values.indices.to_numpy()]) * _MULTIPLIER
+        hashes ^= hashes >> np.uint64(32)
+    return hashes.astype(np.uint32).view(np.int32)

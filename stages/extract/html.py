@@ -91,7 +91,7 @@ class ExtractHtml(Stage, name="extract_html"):
     out, and where the engine's own is doubtful only the longer of the two is kept. Published: 71 % more tokens after
     filtering, at equal scores of the models trained on them (arXiv 2602.19548). Which of the two stays is decided after
     the filters: `minhash_dedup: {keep: longest}` drops the shorter of two that are alike and keeps two that are not.
-    `dedup_urls` has no place in such a pipeline, as it keeps one document an address.
+    `dedup_urls` takes the two for one page, and keeps or drops both.
 
     Source of the fallback rule: measured here, see the head of the module.
     """

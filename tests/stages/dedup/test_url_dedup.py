@@ -6,6 +6,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -175,6 +176,7 @@ def shards(documents):
             id=[f"{s}-{i}" for i in range(len(shard))],
             url=[url for url, _ in shard],
             date=[date for _, date in shard],
+            file=[f"{s}.warc"] * len(shard),
         )
         for s, shard in enumerate(pages)
     ]
@@ -215,3 +217,50 @@ def test_more_parameters_to_ignore(documents, run_barrier):
     assert run_barrier(DedupUrls(), [docs])[0][0].dropped.to_pylist() == [None] * 3
     stage = DedupUrls(ignore_parameters=["ref", "my_*"])
     assert run_barrier(stage, [docs])[0][0].dropped.to_pylist() == [None, "duplicate_url", "duplicate_url"]
+
+
+def test_the_table_of_duplicates_and_the_counts(documents, run_barrier):
+    full = [shard for shard in shards(documents) if shard.num_rows]
+    outcomes, _ = run_barrier(DedupUrls(keep="newest"), full)
+    rows = [row for o in outcomes for row in o.outputs["duplicates"].to_pylist()]
+    assert {row["id"]: (row["kept_id"], row["cluster"]) for row in rows} == {
+        "0-0": ("1-1", "0-0"),
+        "0-1": ("3-0", "0-1"),
+        "0-2": ("1-1", "0-0"),
+        "3-1": ("1-1", "0-0"),
+        "3-2": ("3-0", "0-1"),
+    }
+    assert (rows[0]["url"], rows[0]["kept_url"]) == ("http://a.org/1", "http://a.org/1/")
+    assert {(row["kind"], row["jaccard"]) for row in rows} == {("url", None)}
+    stays = [o.docs.filter(pc.is_null(o.dropped)) for o in outcomes]
+    counts = {i: n for t in stays for i, n in zip(t["id"].to_pylist(), t["duplicates"].to_pylist(), strict=True)}
+    assert counts == {"1-0": 1, "1-1": 4, "1-2": 1, "1-3": 1, "3-0": 3}
+    again, _ = run_barrier(DedupUrls(), stays[1:])
+    assert [o.docs["duplicates"].to_pylist() for o in again] == [[1, 4, 1, 1], [3]]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 100])
+def test_documents_of_one_record_stay_or_go_together(documents, run_barrier, batch_rows):
+    """As `extract_html` with `union` makes them: two texts of a page, under its address."""
+
+    def crawl(name, day):
+        return documents(
+            ["engine", "other", "alone"],
+            id=[f"{name}-page", f"{name}-part", f"{name}-alone"],
+            url=["http://a.org/", "http://a.org/", "http://b.org/"],
+            file=[name] * 3,
+            position=[0, 0, 70],
+            date=[datetime(2025, 1, day, tzinfo=UTC)] * 3,
+        )
+
+    full = [crawl("old", 1), crawl("new", 2)]
+    first, _ = run_barrier(DedupUrls(), full, batch_rows=batch_rows)
+    assert told(first) == [[None] * 3, ["kept=old-page", "kept=old-page", "kept=old-alone"]]
+    newest, _ = run_barrier(DedupUrls(keep="newest"), full, batch_rows=batch_rows)
+    assert told(newest) == [["kept=new-page", "kept=new-page", "kept=new-alone"], [None] * 3]
+
+
+def test_documents_without_a_position_are_not_taken_for_one_record(documents, run_barrier):
+    docs = documents(["a", "b"], url=["http://a.org/"] * 2, position=[None, None])
+    for batch_rows in (1, 2):
+        assert run_barrier(DedupUrls(), [docs], batch_rows=batch_rows)[0][0].dropped.null_count == 1
