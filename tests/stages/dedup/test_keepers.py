@@ -57,6 +57,8 @@ def table(columns):
             "text": pa.array(columns["text"], pa.large_string()),
             "url": columns["url"],
             "source": columns["source"],
+            "file": ["pages.parquet"] * len(columns["id"]),
+            "position": range(len(columns["id"])),
             "language": pa.array(columns["language"], pa.string()),
             "date": pa.array(columns["date"], pa.timestamp("s", tz="UTC")),
             "score": pa.array(columns["score"], pa.float64()),
