@@ -98,10 +98,10 @@ class Storage:
 
     def names(self, folder: str = "") -> list[str]:
         """Names of all files below a folder, sorted; empty if it does not exist."""
-        if not self.exists(folder):
-            return []
         if not self.local:
             self.fs.invalidate_cache()
+        if not self.exists(folder):
+            return []
         return sorted(p[len(self.root) + 1 :] for p in self.fs.find(self.path(folder)))
 
     def remove(self, name: str) -> None:

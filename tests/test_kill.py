@@ -14,25 +14,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from run_results import result_bytes
 
 from curation.corpus import Manifest, verify
 from curation.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ("documents", "dropped", "quarantine", "tokens", "duplicates")
 VICTIMS = ("worker", "child", "driver", "session")
 ROUNDS = 24
 
 pytestmark = pytest.mark.slow
-
-
-def result_bytes(run):
-    return {
-        str(path.relative_to(run)): path.read_bytes()
-        for folder in RESULTS
-        for path in sorted((run / folder).rglob("*"))
-        if path.is_file()
-    }
 
 
 def command(out, *more):

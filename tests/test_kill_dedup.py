@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from run_results import result_bytes
 
 from curation.config import load_pipeline
 from curation.executor import Inline
@@ -23,7 +24,6 @@ from curation.run import Run
 from curation.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ("documents", "dropped", "duplicates")
 STAGES = ["read_jsonl", "exact_dedup", "minhash_dedup", {"drop_repeated_substrings": {"min_characters": 20}}]
 #: scatter, gathers and apply of each of the three barriers
 STEPS = ["map0", "gather0.0", "map1"]
@@ -59,15 +59,6 @@ Storage.write_json = killing_write
 from curation.cli import main
 main()
 """
-
-
-def result_bytes(run):
-    return {
-        str(path.relative_to(run)): path.read_bytes()
-        for folder in RESULTS
-        for path in sorted((run / folder).rglob("*"))
-        if path.is_file()
-    }
 
 
 def killed_run(folder, *killer):
@@ -112,7 +103,7 @@ def undisturbed(tmp_path_factory):
     (folder / "pipelines.yaml").write_text(yaml.safe_dump({"pipelines": {"copies": config}}))
     whole_run(folder)
     found = result_bytes(folder / "out")
-    assert {name.split("/")[0] for name in found} == set(RESULTS)
+    assert {name.split("/")[0] for name in found} == {"documents", "dropped", "duplicates"}
     run = json.loads((folder / "out" / "run.json").read_text())
     assert all(sum(s["dropped"].values()) > 5 for s in run["stages"] if s["stage"] in ("exact_dedup", "minhash_dedup"))
     changed = next(s for s in run["stages"] if s["stage"] == "drop_repeated_substrings")

@@ -6,92 +6,35 @@ holds its description has the smallest and largest sort key and the xxh3-64 of e
 that can hold its keys and no others, and checks each before it uses it. Trade-off: a block is serialised again to be
 checked, which costs about as much as copying it; a damaged block is found in the only moment that matters.
 
-The sort key is the first column. Names show whole content only: locally a file is written aside, synced and moved;
-an object store shows an object once its upload is complete.
+The sort key is the first column. Names show whole content only, as in a run's folder.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import xxhash
-from fsspec.implementations.local import LocalFileSystem
 
 from curation.errors import CurationError
+from curation.storage import PENDING, Storage
 
 
-class Folder:
-    """A folder at a local path or an fsspec URL. Names are relative to it and use `/`."""
+class Folder(Storage):
+    """A folder that several commands may write to at once."""
 
-    def __init__(self, url: str):
-        self.url = url.rstrip("/")
-        self.fs, root = fsspec.core.url_to_fs(os.path.expanduser(url) if "://" not in url else url)
-        self.root = root.rstrip("/")
-        self.local = isinstance(self.fs, LocalFileSystem)
-
-    def path(self, name: str) -> str:
-        """Full path of a name, as the filesystem takes it."""
-        return f"{self.root}/{name}"
-
-    def read(self, name: str) -> bytes:
-        """The whole content of a file. FileNotFoundError if there is none."""
-        return self.fs.cat_file(self.path(name))
-
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str = "") -> list[str]:
         """Names of all whole files below a folder, sorted; empty if it does not exist."""
-        if not self.local:
-            self.fs.invalidate_cache()
-        if not self.fs.exists(self.path(folder)):
-            return []
-        found = (path[len(self.root) + 1 :] for path in self.fs.find(self.path(folder)))
-        return sorted(name for name in found if not name.endswith(".pending"))
-
-    def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
-        with suppress(FileNotFoundError):
-            self.fs.rm_file(self.path(name))
+        return [name for name in super().names(folder) if not name.endswith(PENDING)]
 
     def remove_all(self, folder: str) -> None:
         """Remove a folder and what is in it, if it is there."""
         with suppress(FileNotFoundError):
             self.fs.rm(self.path(folder), recursive=True)
-
-    def _aside(self, name: str) -> str:
-        folder, _, base = self.path(name).rpartition("/")
-        os.makedirs(folder, exist_ok=True)
-        return f"{folder}/.{base}.{uuid.uuid4().hex[:12]}.pending"
-
-    @contextmanager
-    def write(self, name: str) -> Iterator[Any]:
-        """A file handle; the name shows the content when the block ends without an exception, and not before."""
-        if not self.local:
-            handle = self.fs.open(self.path(name), "wb")
-            try:
-                yield handle
-            except BaseException:
-                if hasattr(handle, "discard"):
-                    handle.discard()
-                raise
-            handle.close()
-            return
-        aside = self._aside(name)
-        try:
-            with open(aside, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, self.path(name))
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(aside)
-            raise
 
     def create(self, name: str, content: bytes) -> None:
         """Write a file that must not exist: of two who try at once, one gets a FileExistsError."""
@@ -103,7 +46,7 @@ class Folder:
             except (NotImplementedError, TypeError):  # a filesystem without conditional writes: the check has to do
                 self.fs.pipe_file(self.path(name), content)
             return
-        aside = self._aside(name)
+        aside = self.pending(name)
         try:
             with open(aside, "wb") as file:
                 file.write(content)

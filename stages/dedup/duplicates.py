@@ -73,6 +73,11 @@ def rows(addresses: np.ndarray) -> np.ndarray:
     return addresses & np.int64((1 << _ROW_BITS) - 1)
 
 
+def partitions(hashes: np.ndarray, count: int) -> np.ndarray:
+    """int32: of `count` partitions, the one of each hash (uint64, evenly spread), by its high bits."""
+    return (((hashes >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)).astype(np.int32)
+
+
 def weights(docs: pa.Table) -> pa.Array:
     """How many documents each one stands for already: column `duplicates` of an earlier dedup stage, else 1 (int32)."""
     if "duplicates" in docs.column_names:
@@ -100,8 +105,9 @@ def verdicts(
     """Rows `VERDICTS` from arrays with one entry per document; indices point into those arrays.
 
     keeper: index of the document that stays in its place (its own index if it stays itself).
-    jaccard: resemblance to the keeper, NaN where nothing is known of it. weight: documents it stands for already. first: index of the first document
-    of its cluster. Documents that stay and stand for nobody else get no row, unless `everyone` does.
+    jaccard: resemblance to the keeper, NaN where nothing is known of it. weight: documents it stands for already.
+    first: index of the first document of its cluster. Documents that stay and stand for nobody else get no row, unless
+    `everyone` does.
     """
     size = cluster_sizes(keeper, weight)
     stays = keeper == np.arange(len(keeper))

@@ -60,11 +60,10 @@ class ExactDedup(KeepsOne, name="exact_dedup"):
         if scopes is not None:
             hashes ^= scopes[:, None]
         high = hashes[some, 0]
-        part = ((high >> np.uint64(32)) * np.uint64(self.shuffle_partitions)) >> np.uint64(32)
         present = pa.array(some)
         rows = pa.table(
             {
-                "partition": part.astype(np.int32),
+                "partition": duplicates.partitions(high, self.shuffle_partitions),
                 "hash_hi": high.view(np.int64),
                 "hash_lo": hashes[some, 1].view(np.int64),
                 "document": duplicates.addresses(shard, row + some),

@@ -7,10 +7,8 @@ Jaccard index below 0.7 with the page kept for it, and chains of templates grow 
 a proposal only. A document is dropped if it is itself like the document kept in its place, and on no other ground.
 
 What moves: a band key and an address, 16 bytes for each of 14 bands. A sketch of 512 bytes a document stays beside its
-shard and is read only if the document shares a bucket with another. Four gathers: pairs from the band keys, by key;
-each pair verified once, by pair, of which a spanning forest goes on; the components of all forests; and within each
-component, who stays. All but the third are as many tasks as there are partitions. The third is one: it holds 60 bytes
-a document that has a verified copy, and decides nothing but which documents belong together.
+shard and is read only if the document shares a bucket with another. Here are the stage, its signatures and its
+verdicts; the four gathers that lead from the ones to the others are in `minhash_gathers.py`.
 
 Trade-off: sketches decide, not texts. At a Jaccard index of 0.7 their standard error is 0.015, so of the documents
 removed 2.8 % have a true index below 0.7 (and 0.6 % below 0.65), on a corpus where one in seven pairs was made to lie
@@ -34,23 +32,11 @@ from stages.dedup import duplicates
 from stages.dedup.against_index import AgainstIndex
 
 if TYPE_CHECKING:
-    from stages.dedup.earlier_crawls import Members
     from stages.dedup.index import Parameters
 
-#: Upper bounds of the bucket sizes and of the resemblances in the report.
-BUCKET_SIZES = (3, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+#: Upper bounds of the resemblances in the report.
 JACCARD = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 
-#: Pairs of documents, a before b.
-EDGES = pa.schema([("partition", pa.int32()), ("a", pa.int64()), ("b", pa.int64())])
-#: Documents that hang together with others; a component is named by its first document.
-MEMBERS = pa.schema([("partition", pa.int32()), ("component", pa.int64()), ("document", pa.int64())])
-
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-#: Pairs of the documents of one block, 2^10 of a shard, are verified by the same task.
-_BLOCK_BITS = np.int64(10)
-#: Pairs, or documents, whose sketches are in memory at a time: 128 MB.
-_CHUNK = 1 << 18
 #: A text by whose signature an index knows how signatures are made.
 _SAMPLE = "The quick brown fox, Årsta 1984, Ｆｕｌｌ width and soft\u00adhyphen; 吾輩は猫である ภาษาไทย naïve १२३ "
 
@@ -233,16 +219,11 @@ class MinhashDedup(AgainstIndex, name="minhash_dedup"):
         keys = keys.reshape(-1)
         return pa.table(
             {
-                "partition": self._partition(keys, self.shuffle_partitions),
+                "partition": duplicates.partitions(keys, self.shuffle_partitions),
                 "key": keys.view(np.int64),
                 "document": np.repeat(duplicates.addresses(shard, row + some), self.bands),
             }
         )
-
-    @staticmethod
-    def _partition(hashes: np.ndarray, partitions: int) -> np.ndarray:
-        """Partition of each hash (uint64, evenly spread)."""
-        return (((hashes >> np.uint64(32)) * np.uint64(partitions)) >> np.uint64(32)).astype(np.int32)
 
     def sidecar(self, docs: pa.Table) -> pa.Table:
         _, sketches, words = self._signed(docs)
@@ -261,161 +242,14 @@ class MinhashDedup(AgainstIndex, name="minhash_dedup"):
         )
 
     def gather(self, round: int, partition: int, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
+        from stages.dedup.minhash_gathers import Gathers
+
+        gathers = Gathers(self.min_jaccard, self._fewer, self._base, sidecars, self.metrics)
         if round == 0:
-            return self._candidates(rows)
+            return gathers.candidates(rows)
         if round == 1:
-            return self._verify(rows, sidecars)
-        return self._components(rows) if round == 2 else self._decide(rows, sidecars)
-
-    def _candidates(self, rows: pa.Table) -> pa.Table:
-        """Round 0: band keys of a partition -> pairs of documents."""
-        from stages.dedup.clusters import bucket_sizes, candidate_edges, first_with_equal_key
-
-        if rows.num_rows == 0:
-            return EDGES.empty_table()
-        document = rows["document"].to_numpy()
-        key = rows["key"].to_numpy().view(np.uint64)
-        if (document[1:] < document[:-1]).any():
-            order = np.argsort(document, kind="stable")
-            document, key = document[order], key[order]
-        if self._base is not None:
-            from stages.dedup.earlier_crawls import with_buckets
-
-            document, key = with_buckets(self._base, document, key)
-        for view in (document, key):  # numba compiles once more for arrays that happen to be writable
-            view.setflags(write=False)
-        first, previous = first_with_equal_key(key, key)
-        a, b = candidate_edges(first, previous, document)
-        a, b = a[b >= 0], b[b >= 0]  # pairs within the index are of no interest
-        self.metrics.observe("bucket_size", bucket_sizes(first), BUCKET_SIZES)
-        # By the block of `a`, so that each pair is verified once, beside others of documents that lie near each other
-        block = (a >> _BLOCK_BITS).view(np.uint64) * _MULTIPLIER
-        return pa.table([self._partition(block, self._fewer), a, b], schema=EDGES)
-
-    def _verify(self, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
-        """Round 1: pairs -> a spanning forest of those that are alike."""
-        from stages.dedup.clusters import distinct, distinct_edges, places, spanning_forest
-        from stages.dedup.signatures import resemblances
-
-        if rows.num_rows == 0:
-            return EDGES.empty_table()
-        address, a, b = distinct_edges(rows["a"].to_numpy(), rows["b"].to_numpy())
-        alike = np.empty(len(a), bool)
-        for start in range(0, len(a), _CHUNK):
-            i, j = a[start : start + _CHUNK], b[start : start + _CHUNK]
-            here = distinct(np.concatenate([i, j]))
-            sketches, _ = self._beside(address[here], sidecars, ())
-            found = resemblances(sketches, places(here, i), places(here, j))
-            alike[start : start + _CHUNK] = found >= self.min_jaccard
-        self.metrics.count("candidate_pairs", len(a))
-        self.metrics.count("candidate_pairs_alike", int(alike.sum()))
-        a, b = a[alike], b[alike]
-        if self._base is not None:
-            from stages.dedup.earlier_crawls import to_components
-
-            address, a, b = to_components(self._base, address, a, b)
-        a, b = spanning_forest(address, a, b)
-        return pa.table([np.zeros(len(a), np.int32), a, b], schema=EDGES)
-
-    def _components(self, rows: pa.Table) -> pa.Table:
-        """Round 2: the forests of all pairs -> the component (its first document) of each document in one."""
-        from stages.dedup.clusters import components, distinct_edges
-
-        if rows.num_rows == 0:
-            return MEMBERS.empty_table()
-        address, a, b = distinct_edges(rows["a"].to_numpy(), rows["b"].to_numpy())
-        first = components(len(address), a, b)
-        sizes = np.bincount(first)
-        self.metrics.observe("component_size", sizes[sizes > 0], duplicates.CLUSTER_SIZES)
-        component = address[first]
-        part = self._partition(component.view(np.uint64) * _MULTIPLIER, self._fewer)
-        return pa.table([part, component, address], schema=MEMBERS)
-
-    def _decide(self, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
-        """Round 3: whole components -> what becomes of each of their documents."""
-        if rows.num_rows == 0:
-            return duplicates.VERDICTS.empty_table()
-        component, document = rows["component"].to_numpy(), rows["document"].to_numpy()
-        order = np.lexsort((document, component))
-        component, document = component[order], document[order]
-        members = None
-        if self._base is not None:
-            from stages.dedup.earlier_crawls import opened
-
-            members = opened(self._base, component, document)
-            component, document = members.component, members.document
-        starts = np.flatnonzero(np.diff(component, prepend=~component[:1]))
-        tables, start = [], 0
-        while start < len(starts):  # components together while their sketches take 128 MB; a larger one alone
-            end = int(np.searchsorted(starts, starts[start] + _CHUNK, side="right")) - 1
-            end = max(end, start + 1) if starts[start] + _CHUNK < len(document) else len(starts)
-            bounds = np.append(starts, len(document))[start : end + 1]
-            here = slice(bounds[0], bounds[-1])
-            tables.append(self._elect(document[here], component[here], bounds - bounds[0], sidecars, members))
-            start = end
-        return pa.concat_tables(tables)
-
-    def _elect(
-        self, document: np.ndarray, names: np.ndarray, starts: np.ndarray, sidecars: Sidecars, members: Members | None
-    ) -> pa.Table:
-        """Verdicts on the documents (addresses) of the components `document[starts[c] : starts[c + 1]]`, whose `names`
-        are given for each document. members: with an index, what is known of all components."""
-        from stages.dedup.election import LARGE, elect
-
-        n = len(document)
-        component = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        in_order = np.argsort(document, kind="stable")  # sidecars are read from front to back
-        back = np.empty(n, np.int64)
-        back[in_order] = np.arange(n)
-        sketches, beside = self._beside(document[in_order], sidecars, ("preference", "duplicates", "id", "url"))
-        indexed = document < 0
-        order = np.lexsort((document, ~beside["preference"].to_numpy()[back], ~indexed, component))
-        keeper, jaccard = np.empty(n, np.int64), np.empty(n)
-        elect(back[order], starts, sketches, self.min_jaccard, LARGE, indexed[in_order], keeper, jaccard)
-        self.metrics.count("clustered_documents", n - int(indexed.sum()))
-        stays = np.bincount(component, weights=(keeper == np.arange(n))[back])
-        self.metrics.count("chains", int((stays > 1).sum()))
-        first = back[starts[:-1]][component]  # of each document in the order of `document`
-        in_address_order = np.empty(n, np.int64)
-        in_address_order[back] = first
-        address = document[in_order]
-        verdicts = duplicates.verdicts(
-            address,
-            keeper,
-            jaccard,
-            beside["duplicates"].to_numpy(),
-            in_address_order,
-            beside["id"],
-            beside["url"],
-            everyone=members is not None,
-        )
-        if members is None:
-            return verdicts
-        from stages.dedup.earlier_crawls import told
-
-        return told(verdicts, address, keeper, names[in_order], members)
-
-    def _beside(self, address: np.ndarray, sidecars: Sidecars, columns: tuple[str, ...]) -> tuple[np.ndarray, pa.Table]:
-        """Sketches and other sidecar columns of the documents at `address` (increasing), shard by shard."""
-        from stages.dedup.signatures import SKETCH
-
-        sketches = np.empty((len(address), SKETCH), np.uint8)
-        found = []
-        indexed = int(np.searchsorted(address, 0))
-        if indexed:
-            from stages.dedup import earlier_crawls
-
-            sketches[:indexed], table = earlier_crawls.beside(self._base, address[:indexed], columns)
-            found.append(table)
-        shard = duplicates.shards(address)
-        starts = indexed + np.flatnonzero(np.diff(shard[indexed:], prepend=-1))
-        for start, end in zip(starts, [*starts[1:], len(address)], strict=True):
-            table = sidecars.rows(int(shard[start]), duplicates.rows(address[start:end]), ("sketch", *columns))
-            column = table["sketch"].combine_chunks()
-            data = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, SKETCH)
-            sketches[start:end] = data[column.offset : column.offset + len(column)]
-            found.append(table.select(columns))
-        return sketches, pa.concat_tables(found)
+            return gathers.verify(rows)
+        return gathers.components(rows) if round == 2 else gathers.decide(rows)
 
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
         result = duplicates.outcome(docs, verdicts, "near_duplicate", "minhash", measure="jaccard")

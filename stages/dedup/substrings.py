@@ -102,7 +102,7 @@ class DropRepeatedSubstrings(Barrier, name="drop_repeated_substrings"):
         return data, offsets, hashes[: starts[-1]], begins, ends, starts
 
     def _partition(self, hashes: np.ndarray) -> np.ndarray:
-        return (((hashes >> np.uint64(32)) * np.uint64(self.shuffle_partitions)) >> np.uint64(32)).astype(np.int32)
+        return duplicates.partitions(hashes, self.shuffle_partitions)
 
     def scatter(self, docs: pa.Table, shard: int, row: int) -> pa.Table:
         from stages.dedup.word_windows import chosen_runs

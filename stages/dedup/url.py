@@ -82,12 +82,11 @@ class DedupUrls(KeepsOne, name="dedup_urls"):
         if scopes is not None:
             hashes ^= scopes[:, None]
         high = hashes[some, 0]
-        part = ((high >> np.uint64(32)) * np.uint64(self.shuffle_partitions)) >> np.uint64(32)
         present = pa.array(some)
         address = duplicates.addresses(shard, row + np.arange(docs.num_rows))
         rows = pa.table(
             {
-                "partition": part.astype(np.int32),
+                "partition": duplicates.partitions(high, self.shuffle_partitions),
                 "hash_hi": high.view(np.int64),
                 "hash_lo": hashes[some, 1].view(np.int64),
                 "document": address[some],
