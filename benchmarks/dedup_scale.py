@@ -10,6 +10,9 @@ to, and a second crawl, a tenth of the size, that is compared with it. At 10^7 d
 chosen in 3 of 100 partitions, and no index is made (`--sample-from`, `--index-up-to`). Each size runs in a process of
 its own.
 
+Last, the tasks that group band keys run on a local Ray of two workers, four times over: rows a second on the clock, in
+the best of the last three, and per CPU second of the workers.
+
 It prints CPU microseconds and bytes a document for each step, the largest memory, and what 10^9 and 10^11 documents
 would take at the rates of the largest size. Drawing the signatures is not counted; making them from text is
 `benchmarks/dedup.py`'s. Run it twice where kernels have not been compiled yet.
@@ -25,6 +28,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Pa
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -41,7 +45,7 @@ from numba import njit
 from curation.config import load_pipeline
 from curation.corpus import Manifest
 from curation.exchange import ExchangeFiles, SidecarFiles
-from curation.executor import Inline
+from curation.executor import Failure, Inline, OnRay
 from curation.plan import Plan, make_plan
 from curation.run import Run
 from curation.stage import InputFile, Outcome, Reader, Split
@@ -223,6 +227,27 @@ def gathered(plan: Plan, storage: Storage, shards: list[Manifest], partitions: i
     }
 
 
+def on_ray(documents: int, folder: Path, workers: int) -> dict:
+    """Seconds and CPU seconds of the tasks that make pairs of band keys, on Ray workers; how many keys there are."""
+    (folder / "alone.numbers").write_text(json.dumps([0, documents]))
+    plan = plan_of(folder, "alone", {"documents": documents, "shuffle_partitions": 64})
+    storage = Storage(plan.pipeline.settings.output)
+    shards = [run_task(plan, task, storage.url, inline=True) for task in plan.first_tasks]
+    tasks = plan.gather_tasks(0, 0, shards, shards)
+    executor = OnRay(storage.url, workers)
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        done = list(executor.run(plan, tasks))
+        failed = [failure for failure in done if isinstance(failure, Failure)]
+        if failed:
+            raise SystemExit(f"{failed[0].task}: {failed[0].error}")
+        times.append((time.perf_counter() - began, sum(m.cpu_seconds for m in done if isinstance(m, Manifest))))
+    executor.close()
+    best = min(times[1:])  # in the first, workers start and load kernels
+    return {"rows": sum(t.rows for t in tasks), "tasks": len(tasks), "seconds": best[0], "cpu": best[1]}
+
+
 def measure(documents: int, folder: Path, index: bool) -> dict:
     """A crawl of its own; with `index` the same added to an index, then one of a tenth compared with it."""
     crawl(folder, "warm", 0, 2000, 2000, index=True)
@@ -262,6 +287,20 @@ KINDS = {
 }
 
 
+def alone(documents: int, options: argparse.Namespace, *more: str) -> dict:
+    """What a process of its own measures. Its stages are importable as `dedup_scale`, by Ray's workers too."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        (Path(folder) / "dedup_scale.py").symlink_to(Path(__file__).resolve())
+        command = [sys.executable, "-c", "import dedup_scale; dedup_scale.main()", "--one", str(documents)]
+        command += ["--folder", folder, "--index-up-to", str(options.index_up_to)]
+        command += ["--sample-from", str(options.sample_from), "--workers", str(options.workers), *more]
+        path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"PYTHONPATH": path}
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def main() -> None:
     """Measure each size in a process of its own and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -271,22 +310,23 @@ def main() -> None:
     parser.add_argument(
         "--sample-from", type=int, default=10_000_000, help="size from which pairs are verified in 3 partitions only"
     )
+    parser.add_argument(
+        "--ray", type=int, default=500_000, help="documents whose band keys are grouped on Ray; 0: none"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="CPUs of that Ray")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        sys.modules["dedup_scale"] = sys.modules["__main__"]
-        if options.one >= options.sample_from:
+        if options.ray:
+            print(json.dumps(on_ray(options.one, options.folder, options.workers)))
+        elif options.one >= options.sample_from:
             print(json.dumps(sampled(options.one, options.folder, 3)))
         else:
             print(json.dumps(measure(options.one, options.folder, options.one <= options.index_up_to)))
         return
     found = {}
     for n in options.documents:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            command = [sys.executable, __file__, "--one", str(n), "--folder", folder]
-            command += ["--index-up-to", str(options.index_up_to), "--sample-from", str(options.sample_from)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found[n] = json.loads(done.stdout.splitlines()[-1])
+        found[n] = alone(n, options, "--ray", "0")
         print(f"{n:,}: {json.dumps(found[n])}", file=sys.stderr, flush=True)
     print("CPU microseconds a document".ljust(44), *(f"{n:>12,}" for n in found))
     for step, label in STEPS:
@@ -317,9 +357,16 @@ def main() -> None:
     kinds = {k: [of["alone"]["bytes"][k] / n for n, of in found.items() if k in of["alone"]["bytes"]] for k in KINDS}
     for kind, label in KINDS.items():
         print(f"{label}, TB".ljust(44), *(f"{kinds[kind][-1] * n / 1e12:12.2f}" for n in (1e9, 1e11)))
-    for of in list(indexed)[-1:]:
-        index = sum(found[of]["index"].values()) / of
+    for size in list(indexed)[-1:]:
+        index = sum(found[size]["index"].values()) / size
         print("index, TB".ljust(44), *(f"{index * n / 1e12:12.2f}" for n in (1e9, 1e11)))
+    if options.ray:
+        of = alone(options.ray, options, "--ray", str(options.ray))
+        rows = of["rows"] / 1e6
+        print(
+            f"\n{rows:.1f} M band keys grouped in {of['tasks']} Ray tasks on {options.workers} workers: "
+            f"{rows / of['seconds']:.2f} M a second, {rows / of['cpu']:.2f} M a CPU second"
+        )
 
 
 if __name__ == "__main__":
