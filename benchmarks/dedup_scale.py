@@ -7,7 +7,7 @@ document's number, so that 10^7 of them need no 40 GB of text. Three in ten belo
 any two agree in a value of their signatures with probability 0.85. All that follows is the real thing: the engine
 in one process, its shards, exchange files and commits, the four gathers, verdicts, the index that the crawl is added
 to, and a second crawl, a tenth of the size, that is compared with it. At 10^7 documents pairs are verified and keepers
-chosen in 3 of 100 partitions, and no index is made (`--sample-from`, `--index-up-to`). Each size runs in a process of
+chosen in 3 of 12 partitions, and no index is made (`--sample-from`, `--index-up-to`). Each size runs in a process of
 its own.
 
 Last, the tasks that group band keys run on a local Ray of two workers, four times over: rows a second on the clock, in
@@ -207,18 +207,18 @@ def gathered(plan: Plan, storage: Storage, shards: list[Manifest], partitions: i
     def of(rows: pa.Table, partition: int) -> pa.Table:
         return rows.filter(pc.equal(rows["partition"], partition)).drop_columns(["partition"])
 
-    share = sample / partitions
+    verified, decided = (sample / barrier.partitions(round, len(shards)) for round in (1, 3))
     pairs = timed(
         "gather0.0", 1, lambda: [barrier.gather(0, p, files.partition(p), sidecars) for p in range(partitions)]
     )
     some = [of(pairs, p) for p in range(sample)]
-    timed("gather0.1", share, lambda: [barrier.gather(1, p, some[p], sidecars) for p in range(sample)])
+    timed("gather0.1", verified, lambda: [barrier.gather(1, p, some[p], sidecars) for p in range(sample)])
     # In these data all pairs are alike, so the pairs hold together what their forests would.
     members = timed("gather0.2", 1, lambda: [barrier.gather(2, 0, pairs.drop_columns(["partition"]), sidecars)])
     some = [of(members, p) for p in range(sample)]
-    verdicts = timed("gather0.3", share, lambda: [barrier.gather(3, p, some[p], sidecars) for p in range(sample)])
+    verdicts = timed("gather0.3", decided, lambda: [barrier.gather(3, p, some[p], sidecars) for p in range(sample)])
     size = {kind: sum(m.files[kind]["bytes"] for m in shards) for kind in ("exchange", "sidecar")}
-    removed = int(pc.sum(pc.is_valid(verdicts["kept_id"])).as_py() / share)
+    removed = int(pc.sum(pc.is_valid(verdicts["kept_id"])).as_py() / decided)
     return {
         "cpu": cpu,
         "bytes": size,
