@@ -1,14 +1,14 @@
-"""What a run leaves for its user, as bytes: two runs are the same if these are."""
+"""What a run leaves for its user, for comparisons byte by byte. `work/` and `run.json` are left out: they hold times."""
 
-#: Folders of a run that hold results; `work/` and `run.json` hold times.
-FOLDERS = ("documents", "dropped", "quarantine", "tokens", "duplicates")
+import hashlib
+from pathlib import Path
 
 
-def result_bytes(run):
-    """Path in the run -> content, of all files of its result."""
+def folder_bytes(run, folders=("documents", "dropped", "quarantine", "tokens", "duplicates")):
+    """Name -> sha256 of every file in the result folders of a run."""
     return {
-        str(path.relative_to(run)): path.read_bytes()
-        for folder in FOLDERS
-        for path in sorted((run / folder).rglob("*"))
-        if path.is_file()
+        str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for folder in folders
+        for p in sorted(Path(run, folder).rglob("*"))
+        if p.is_file()
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from run_results import result_bytes
+from run_results import folder_bytes
 
 from curation.corpus import Manifest, verify
 from curation.storage import Storage
@@ -67,7 +67,7 @@ def kill(processes):
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "web"
     subprocess.run(command(out, "--inline"), cwd=ROOT, check=True, capture_output=True)
-    found = result_bytes(out)
+    found = folder_bytes(out)
     assert {name.split("/")[0] for name in found} == {"documents", "dropped", "tokens", "duplicates"}
     return found
 
@@ -103,7 +103,7 @@ def test_a_kill_changes_nothing(number, undisturbed, tmp_path):
         again = start(out, log, *options)
         assert again.wait(timeout=300) == 0, (tmp_path / "log").read_text()
         kill([p for p in leftovers if p.is_running()])
-    assert result_bytes(out) == undisturbed
+    assert folder_bytes(out) == undisturbed
     assert not list(out.rglob("*.pending"))
 
 

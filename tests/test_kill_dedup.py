@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from run_results import result_bytes
+from run_results import folder_bytes
 
 from curation.config import load_pipeline
 from curation.executor import Inline
@@ -102,7 +102,7 @@ def undisturbed(tmp_path_factory):
     config = {"input": str(folder / "input" / "*.jsonl"), "output": str(folder / "out"), "stages": STAGES}
     (folder / "pipelines.yaml").write_text(yaml.safe_dump({"pipelines": {"copies": config}}))
     whole_run(folder)
-    found = result_bytes(folder / "out")
+    found = folder_bytes(folder / "out")
     assert {name.split("/")[0] for name in found} == {"documents", "dropped", "duplicates"}
     run = json.loads((folder / "out" / "run.json").read_text())
     assert all(sum(s["dropped"].values()) > 5 for s in run["stages"] if s["stage"] in ("exact_dedup", "minhash_dedup"))
@@ -123,5 +123,5 @@ def test_a_kill_in_a_step_changes_nothing(undisturbed, step, moment):
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not list((folder / "out" / "work" / "manifests" / step).glob("*.json"))
     whole_run(folder)
-    assert result_bytes(folder / "out") == expected
+    assert folder_bytes(folder / "out") == expected
     assert not list((folder / "out").rglob("*.pending"))

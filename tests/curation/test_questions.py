@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from result_files import folder_bytes
+from run_results import folder_bytes
 from typer.testing import CliRunner
 
 from curation import cli

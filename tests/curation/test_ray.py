@@ -12,7 +12,7 @@ import time
 
 import psutil
 import pytest
-from result_files import folder_bytes
+from run_results import folder_bytes
 
 from curation.errors import CurationError
 from curation.executor import OnRay

@@ -1,7 +1,7 @@
 """A server that is gone stops a run without blaming a document; a run's own folder; verdicts on whole shards."""
 
 import pytest
-from result_files import folder_bytes
+from run_results import folder_bytes
 from stages_at_fault import NeedsServer, WaitsForServer
 from test_sandbox import sandbox
 

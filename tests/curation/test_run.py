@@ -8,7 +8,7 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
-from result_files import folder_bytes
+from run_results import folder_bytes
 
 from curation.corpus import Corpus
 from curation.errors import ConfigError, CurationError

@@ -10,7 +10,6 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from result_files import HERE
 from stages_at_fault import Echoes, Hangs, HangsAlone, LosesRows, SetupFails, SetupTakesLong, Upper, Waits
 
 from curation.chain import Chain
@@ -18,6 +17,8 @@ from curation.documents import CORE
 from curation.errors import ContractError, CurationError
 from curation.sandbox import Sandbox
 from curation.stage import Outcome
+
+HERE = os.path.dirname(__file__)
 
 SCHEMA = pa.schema([(n, c.type) for n, c in CORE.items()] + [(n, pa.string()) for n in ("stage", "reason", "detail")])
 
