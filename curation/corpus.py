@@ -78,7 +78,10 @@ class ShardWriter:
 
     def _weights(self, table: pa.Table) -> np.ndarray:
         if self.output.group_by:
-            return pc.fill_null(table[self.output.group_by], 0).to_numpy().astype(np.int64)
+            column = table[self.output.group_by]
+            if pa.types.is_list(column.type):
+                column = pc.list_value_length(column)
+            return pc.fill_null(column, 0).to_numpy().astype(np.int64)
         return row_weights(table)
 
     def write(self, table: pa.Table) -> None:

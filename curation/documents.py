@@ -114,6 +114,23 @@ COLUMNS: dict[str, Column] = CORE | {
     "input_ids": Column(pa.list_(pa.field("element", pa.int32(), nullable=False)), "token ids, no end-of-document"),
     "n_tokens": Column(pa.int32(), "number of token ids"),
     "n_bytes": Column(pa.int64(), "UTF-8 bytes of the text that was tokenized"),
+    # stages/mix
+    "token_file": Column(pa.string(), "token shard that holds the document's ids, in the row that `position` says"),
+    "mixture": Column(
+        pa.list_(
+            pa.struct(
+                [
+                    ("stage", pa.string()),
+                    ("sequence_length", pa.int32()),
+                    ("copies", pa.int32()),
+                    ("stage_documents", pa.int64()),
+                    ("stage_tokens", pa.int64()),
+                ]
+            )
+        ),
+        "stages of training the document is drawn for: their rows' length, how many times it goes in, and how many "
+        "documents and tokens (copies and ends of documents counted) the whole stage has",
+    ),
 }
 
 

@@ -292,6 +292,7 @@ class ShuffledFiles(Shuffled):
     """The files of a barrier, from the manifests of its scatter tasks and of its last gather round."""
 
     def __init__(self, storage: Storage, shards: Sequence[Manifest], last: Sequence[Manifest]):
+        self.url = storage.url
         self._rows = ExchangeFiles(storage, _sources(shards))
         self._verdicts = ExchangeFiles(storage, _sources(last))
         self._partitions = sorted({part[0] for m in shards for part in m.partitions.get("exchange", [])} - {SCHEMA})

@@ -56,6 +56,19 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Gathered:
+    """What a barrier's `gather` returns where it also writes files of its own.
+
+    rows: those for the next round. files: name in the run's folder, without suffix (`packed/stage1/part-00003`) ->
+    rows with the schema of the barrier's `gathered` output in whose folder it lies. A name must follow from the
+    partition alone; the file is written and committed with the task, like any other.
+    """
+
+    rows: pa.Table
+    files: dict[str, pa.Table] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Output:
     """A folder that a stage adds to the run's output, one parquet file per shard task.
 
@@ -63,7 +76,8 @@ class Output:
     With `columns`, its rows are the documents that were kept at the end of the pipeline, these columns of them
     (renamed by the mapping document column -> column in the file); `moved` names those that `documents/` then leaves
     out. `metadata` goes into the parquet footer; a row group holds about `group_size` units of the integer column
-    `group_by` (1 M tokens of `n_tokens`), which is the grain at which a trainer can seek.
+    `group_by` (1 M tokens of `n_tokens`), or elements of it where it is a list: the grain at which a trainer can seek.
+    With `gathered`, a barrier writes it file by file (see `Gathered`); folders below `folder` are its own, too.
     """
 
     folder: str
@@ -74,6 +88,7 @@ class Output:
     group_by: str | None = None
     group_size: int = 1 << 20
     plain: tuple[str, ...] = ()  # columns written without dictionary encoding
+    gathered: bool = False  # its files are those that a barrier's `gather` returns, not one a shard task
 
 
 class Stage(BaseModel):
@@ -240,8 +255,10 @@ class Shuffled:
     """What the steps of a barrier have left in the run's folder, for `Barrier.complete`.
 
     `sidecars` are those of its shards; `sizes` the documents of each; `digest` tells one content of all of it from
-    another.
+    another; `url` is the run's folder.
     """
+
+    url: str
 
     sidecars: Sidecars
     sizes: list[int]
@@ -311,8 +328,8 @@ class Barrier(Stage):
         return ""
 
     @abstractmethod
-    def gather(self, round: int, partition: int, rows: pa.Table, sidecars: Sidecars) -> pa.Table:
-        """Turn one partition's rows into rows for the next round."""
+    def gather(self, round: int, partition: int, rows: pa.Table, sidecars: Sidecars) -> pa.Table | Gathered:
+        """Turn one partition's rows into rows for the next round, and maybe files."""
 
     @abstractmethod
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:

@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 from curation.account import Account
 from curation.chain import BatchResult, Chain
 from curation.corpus import Manifest, ShardWriter, checked_file, commit
-from curation.errors import CurationError
+from curation.errors import ContractError, CurationError
 from curation.exchange import NO_ROWS, ExchangeFiles, SidecarFiles, arrow_file, write_exchange, write_sidecar
 from curation.plan import GatherTask, Plan, ShardTask, Task
 from curation.sandbox import InProcess, Sandbox
-from curation.stage import SHARD_ROW, Outcome, Output
+from curation.stage import SHARD_ROW, Barrier, Gathered, Outcome, Output
 from curation.storage import Storage
 
 #: Seconds on the clock after which a reader that gives no batch ends its worker process.
@@ -151,7 +151,9 @@ class _ShardRun:
         self.writers["dropped"] = ShardWriter(self.storage, self._file("dropped"), self.plan.dropped_schema)
         for stage in segment.stages:
             for output in stage.outputs():
-                if output.schema is not None and stage is not segment.scatters and output.folder not in self.writers:
+                if output.schema is None or output.gathered:
+                    continue
+                if stage is not segment.scatters and output.folder not in self.writers:
                     name = self._file(output.folder)
                     self.writers[output.folder] = ShardWriter(self.storage, name, output.schema, output)
 
@@ -285,13 +287,15 @@ def _run_gather(plan: Plan, task: GatherTask, storage: Storage) -> Manifest:
     account = Account(f"{segment.labels[-1].removesuffix(':scatter')}:gather")
     sidecars = SidecarFiles(storage, task.sidecars)
     exchange = ExchangeFiles(storage, task.sources)
-    results = []
+    results: list[pa.Table] = []
+    files: dict[str, dict[str, Any]] = {}
+    asides: list[tuple[str | None, str]] = []
     for partition in task.partitions:
         rows = exchange.partition(partition)
         barrier.metrics.counters.clear()
         barrier.metrics.histograms.clear()
         try:
-            results.append(barrier.gather(task.round, partition, rows, sidecars))
+            gathered = barrier.gather(task.round, partition, rows, sidecars)
         except (CurationError, OSError):
             raise
         except Exception as error:
@@ -300,15 +304,36 @@ def _run_gather(plan: Plan, task: GatherTask, storage: Storage) -> Manifest:
                 f"stage '{label}', gather round {task.round}, partition {partition}: {type(error).__name__}: {error}"
             ) from error
         account.metrics.merge(barrier.metrics)
-    asides: list[tuple[str | None, str]] = []
+        if isinstance(gathered, Gathered):
+            for name, table in gathered.files.items():
+                files[name] = _write_gathered(storage, account.stage, barrier, name, table, asides)
+            gathered = gathered.rows
+        results.append(gathered)
     some = [table for table in results if table.num_rows] or results[:1]
     with arrow_file(storage, f"work/{task.name}.exchange.arrow", asides) as (file, about):
         index = write_exchange(file, pa.concat_tables(some))
     account.cpu_s = time.process_time() - cpu
     manifest = Manifest(
-        task.name, task.fingerprint, {"exchange": about}, [account.to_json()], partitions={"exchange": index}
+        task.name, task.fingerprint, files | {"exchange": about}, [account.to_json()], partitions={"exchange": index}
     )
     manifest.seconds = round(time.monotonic() - began, 3)
     manifest.cpu_seconds = round(time.process_time() - cpu, 3)
     commit(storage, manifest, asides)
     return manifest
+
+
+def _write_gathered(
+    storage: Storage, label: str, barrier: Barrier, name: str, table: pa.Table, asides: list[tuple[str | None, str]]
+) -> dict[str, Any]:
+    """Write a file that a gather returned, aside on a local disk; its description."""
+    for output in barrier.outputs():
+        if output.gathered and output.schema is not None and name.startswith(f"{output.folder}/"):
+            writer = ShardWriter(storage, f"{name}.parquet", output.schema, output)
+            asides.append((writer.aside, writer.name))
+            try:
+                writer.write(table)
+                return writer.finish()
+            except BaseException:
+                writer.abort()
+                raise
+    raise ContractError(f"stage '{label}' gathered the file {name}, which lies in none of its gathered outputs")

@@ -143,7 +143,7 @@ def packed_table(
 
 def ids_digest(ids: np.ndarray) -> str:
     """XXH64 (seed 0) of token ids as little-endian int32."""
-    return xxhash.xxh64_hexdigest(np.ascontiguousarray(ids, "<i4"))
+    return xxhash.xxh64_hexdigest(np.ascontiguousarray(ids, "<i4").data)
 
 
 def length_histogram(lengths: np.ndarray) -> dict[str, int]:

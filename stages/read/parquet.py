@@ -44,8 +44,8 @@ class ReadParquet(Reader, name="read_parquet"):
 
     def adds(self) -> dict[str, pa.DataType]:
         if isinstance(self.columns, dict):
-            return {name: _type(name, kind) for name, kind in self.columns.items()}
-        return {name: _listed(name) for name in self.columns}
+            return {name: alias_type(name, kind) for name, kind in self.columns.items()}
+        return {name: listed_type(name) for name in self.columns}
 
     def check(self) -> None:
         core = [name for name in self.adds() if name in CORE]
@@ -85,7 +85,7 @@ class ReadParquet(Reader, name="read_parquet"):
         row = 0
         for group in range(parquet.num_row_groups):
             about = parquet.metadata.row_group(group)
-            start = _first_byte(about)
+            start = first_byte(about)
             end, done = row + about.num_rows, row
             if split.start <= start < split.end:
                 try:
@@ -125,7 +125,7 @@ class ReadParquet(Reader, name="read_parquet"):
         return Outcome(table, failed=pa.array([error.replace("\n", " ")[:300]]))
 
 
-def _first_byte(group: Any) -> int:
+def first_byte(group: Any) -> int:
     """Where the data of a row group begins in the file; 0 for one without columns."""
     places = []
     for i in range(group.num_columns):
@@ -145,7 +145,7 @@ def _bounded(table: pa.Table, batch_bytes: int) -> Iterator[Outcome]:
         start = end
 
 
-def _listed(name: str) -> pa.DataType:
+def listed_type(name: str) -> pa.DataType:
     if name not in COLUMNS:
         raise ConfigError(
             f"read_parquet: the project knows no column '{name}'; give its type: `columns: {{{name}: string}}`"
@@ -153,7 +153,7 @@ def _listed(name: str) -> pa.DataType:
     return COLUMNS[name].type
 
 
-def _type(name: str, kind: str) -> pa.DataType:
+def alias_type(name: str, kind: str) -> pa.DataType:
     try:
         return pa.type_for_alias(kind)
     except ValueError as error:
