@@ -45,6 +45,11 @@ class Metrics:
             value = pair["values"].as_py()
             self.count(f"{name}={'' if value is None else value}", pair["counts"].as_py())
 
+    def compare(self, group: str, name: str, planned: int, realised: int) -> None:
+        """Count what was planned for one of a group and what came of it; shown as shares of the group."""
+        self.count(f"planned|{group}|{name}", planned)
+        self.count(f"realised|{group}|{name}", realised)
+
     def observe(self, name: str, values: np.ndarray | pa.Array | pa.ChunkedArray, edges: Sequence[float]) -> None:
         """Add values to a histogram with fixed, increasing `edges`; nulls and NaN are left out."""
         if isinstance(values, pa.Array | pa.ChunkedArray):

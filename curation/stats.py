@@ -145,6 +145,22 @@ class Stats:
                     found.append((account.stage, name.removeprefix("warning_"), n))
         return found
 
+    def shares(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """Group -> name -> (planned, realised) share of the group, where stages recorded them (`Metrics.compare`)."""
+        amounts: dict[str, dict[str, list[int]]] = {}
+        for account in self.accounts:
+            for counter, n in account.metrics.counters.items():
+                kind, _, rest = counter.partition("|")
+                group, _, name = rest.partition("|")
+                if kind in ("planned", "realised") and group:
+                    pair = amounts.setdefault(group, {}).setdefault(name, [0, 0])
+                    pair[kind == "realised"] += n
+        found = {}
+        for group, names in amounts.items():
+            planned, realised = (sum(pair[i] for pair in names.values()) or 1 for i in (0, 1))
+            found[group] = {name: (p / planned, r / realised) for name, (p, r) in names.items()}
+        return found
+
     def tokens(self) -> int:
         """Tokens in the result; 0 if nothing was tokenized."""
         return sum(account.metrics.counters.get("tokens", 0) for account in self.accounts)
@@ -160,6 +176,7 @@ class Stats:
             "tokens": self.tokens(),
             "stages": [account.to_json() for account in self.accounts],
             "breakdown": self.breakdown(),
+            "shares": self.shares(),
             "seconds": self.info.get("seconds"),
             "cpu_seconds": self.info.get("cpu_seconds"),
             "peak_rss_mb": self.info.get("peak_rss_mb"),
@@ -242,6 +259,15 @@ def print_stats(stats: Stats, console: Console, most: int = 20) -> None:
             table.add_row(value or "(none)", *(count(row[k]) for k in ("in", "kept", "dropped", "failed")), share)
         if len(values) > most:
             table.add_row(f"… {len(values) - most} more")
+        console.print(table)
+    for group, names in stats.shares().items():
+        table = _table(f"\n{group}", "", "planned", "realised", "difference")
+        listed = sorted(names.items(), key=lambda item: (-item[1][0], item[0]))
+        for name, (planned, realised) in listed[:most]:
+            table.add_row(name or "(none)", f"{planned:.2%}", f"{realised:.2%}", f"{realised - planned:+.2%}")
+        if len(listed) > most:
+            worst = max(abs(r - p) for _, (p, r) in listed[most:])
+            table.add_row(f"… {len(listed) - most} more", "", "", f"at most {worst:.2%}")
         console.print(table)
     for stage, name, n in stats.warnings():
         console.print(f"warning: {stage}: {name}: {n}", style="yellow")

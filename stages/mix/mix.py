@@ -155,9 +155,8 @@ class Mix(Barrier, name="mix"):
         for line in plan.report.to_pylist():
             if line["label"]:
                 whole = plan.totals[[r.name for r in self.recipes].index(line["stage"])][line["unit"]]
-                name = f"{line['stage']}, {line['label']}={line['value']}"
-                self.metrics.count(f"planned {line['unit']}: {name}", _nearest(line["planned"] * whole))
-                self.metrics.count(f"realised {line['unit']}: {name}", line[line["unit"]])
+                group = f"{line['stage']}: {line['label']}, share of {line['unit']}"
+                self.metrics.compare(group, line["value"], _nearest(line["planned"] * whole), line[line["unit"]])
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, plan.readings.schema) as writer:
             writer.write_table(plan.readings)

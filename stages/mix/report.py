@@ -80,9 +80,14 @@ def complaints(recipe: Recipe, found: Fit) -> list[tuple[str, str]]:
     for margin in found.margins:
         for name in margin.missing:
             said.append(("value_missing", f"{recipe.name}: no document with {margin.label} '{name}'"))
-        for name, asked, planned in zip(margin.names, margin.asked, margin.planned, strict=True):
-            if abs(asked - planned) > 0.005:
-                said.append(
-                    ("share_not_reached", f"{recipe.name}: {margin.label} '{name}': {planned:.1%}, asked {asked:.1%}")
+        off = np.abs(margin.asked - margin.planned)
+        if len(off) and off.max() > 0.005:
+            i = int(off.argmax())
+            said.append(
+                (
+                    "share_not_reached",
+                    f"{recipe.name}: {int((off > 0.005).sum())} of {len(off)} values of {margin.label}, most "
+                    f"'{margin.names[i]}': {margin.planned[i]:.1%}, asked {margin.asked[i]:.1%}",
                 )
+            )
     return said
