@@ -148,9 +148,12 @@ class Mix(Barrier, name="mix"):
 
         plan = make_plan(rows, self.recipes, self.scale)
         for recipe, found, total in zip(self.recipes, plan.fits, plan.totals, strict=True):
+            said = complaints(recipe, found)
             if not total["documents"]:
-                raise CurationError(f"mix: recipe '{recipe.name}' draws no document: no stratum has all its labels")
-            for kind, words in complaints(recipe, found):
+                why = "; ".join(words for kind, words in said if kind == "value_missing")
+                why = why or "its `where` and `weight` leave none, or its budget is less than one"
+                raise CurationError(f"mix: recipe '{recipe.name}' draws no document: {why}")
+            for kind, words in said:
                 self.metrics.count(f"warning_{kind}: {words}")
         for line in plan.report.to_pylist():
             if line["label"]:

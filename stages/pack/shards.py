@@ -211,14 +211,23 @@ def write_folder(
     fs, root = fsspec.core.url_to_fs(folder)
     fs.makedirs(root, exist_ok=True)
     manifest = PackedManifest(stage, sequence_length, tokenizer.eod_id, tokenizer.eod_id, asdict(tokenizer), run=run)
+    whole: list[np.ndarray] = []  # lengths of documents, from the pieces that end them
     for i, table in enumerate(tables):
         part = write_part(f"{folder.rstrip('/')}/part-{i:05d}.parquet", table)
         manifest.files.append(asdict(part))
         manifest.rows += part.rows
         manifest.tokens += part.tokens
-        starts = table["doc_starts"].combine_chunks().flatten().to_numpy()
-        manifest.documents += int((starts == 0).sum())
+        ids, lens, starts = (table[c].combine_chunks() for c in ("input_ids", "doc_lens", "doc_starts"))
+        lengths = lens.flatten().to_numpy().astype(np.int64)
+        row = np.repeat(np.arange(len(lens)), np.diff(lens.offsets.to_numpy()))
+        before = np.concatenate([[0], np.cumsum(lengths)])  # tokens in earlier pieces, padding left out
+        last = before[1:] - before[lens.offsets.to_numpy()[:-1]][row] + row * sequence_length - 1
+        begins, ends = starts.flatten().to_numpy() == 0, ids.flatten().to_numpy()[last] == tokenizer.eod_id
+        manifest.documents += int(begins.sum())
+        manifest.cut_documents += int((begins & ~ends).sum())
+        whole.append((starts.flatten().to_numpy() + lengths)[ends])
     manifest.padding = manifest.rows * sequence_length - manifest.tokens
+    manifest.length_histogram = length_histogram(np.concatenate(whole)) if whole else {}
     write_manifest(folder, manifest)
     return manifest
 
