@@ -90,7 +90,7 @@ def main() -> None:
     ids = documents(options.tokens, options.documents)
     lengths = (np.diff(ids.offsets.to_numpy()) + 1).astype(np.int32)
     names = pa.array([f"{i:032x}" for i in range(len(ids))])
-    large = ids.cast(pa.large_list(pa.int32()))
+    values, offsets = ids.values.to_numpy(), ids.offsets.to_numpy().astype(np.int64)
     ended = with_ends(ids)
     theirs_ids = pa.table({"input_ids": ended})
     theirs_none = pa.table({"input_ids": pa.ListArray.from_arrays(ended.offsets, pa.nulls(len(ended.values)))})
@@ -105,7 +105,7 @@ def main() -> None:
             pairs = [
                 (0, lambda c=capacity: decided(lengths, c)),
                 (1, lambda c=capacity: _pack_bfd(theirs_none, c, "split")),
-                (2, lambda c=capacity: pack_window(large, names, c, EOD, LOOSE, 0)[0]),
+                (2, lambda c=capacity: pack_window(values, offsets[:-1], offsets[1:], names, c, EOD, LOOSE, 0)[0]),
                 (3, lambda c=capacity: _pack_bfd(theirs_ids, c, "split")),
             ]
             results: dict[int, Any] = {}

@@ -80,11 +80,11 @@ class Pack(Barrier, name="pack"):
         50_000, ge=1, description="fewest documents that are packed together; below 20,000 padding grows"
     )
     window_tokens: int = Field(
-        1 << 27,
+        1 << 26,
         ge=1,
         le=1 << 30,
         description="most tokens that are packed together, about, however few documents they are: a task's memory is "
-        "some 12 bytes for each",
+        "some 16 bytes for each",
     )
     max_padding: float = Field(
         0.0008, ge=0, lt=1, description="share of padding above which documents are cut to fill the gaps"
@@ -110,8 +110,8 @@ class Pack(Barrier, name="pack"):
     def setup(self) -> None:
         from stages.pack.window import pack_window
 
-        two = pa.array([[1, 2], [3] * 20], pa.large_list(pa.int32()))
-        pack_window(two, pa.array(["a", "b"]), 8, 0, 0.0, 0)
+        two = np.array([0, 2]), np.array([2, 20])
+        pack_window(np.zeros(20, np.int32), *two, pa.array(["a", "b"]), 8, 0, 0.0, 0)
 
     def partitions(self, round: int, shards: int) -> int:
         return 1 << 31 if round == 0 else shards
@@ -181,14 +181,16 @@ class Pack(Barrier, name="pack"):
             eod = json.loads(tokenizers[0])["eod_id"]
             order = pc.sort_indices(mine, [("id", "ascending"), ("copy", "ascending")])
             names = mine["id"].take(order).combine_chunks()
-            ids = mine["input_ids"].take(order).combine_chunks()
+            ids = mine["input_ids"].combine_chunks()
+            begins, ends = (ids.offsets.to_numpy()[i : len(ids) + i][order.to_numpy()] for i in (0, 1))
             seed = xxhash.xxh3_64_intdigest(f"{self.seed}\0{stage}\0{key['part']}")
-            table, layout = pack_window(ids, names, capacity, eod, self.max_padding, seed)
+            table, layout = pack_window(
+                ids.values.to_numpy(), begins, ends, names, capacity, eod, self.max_padding, seed
+            )
             file = f"packed/{stage}/part-{key['part']:05d}"
             files[file] = table
             about = describe(f"part-{key['part']:05d}.parquet", table)
             pieces = np.bincount(layout.document, minlength=len(names))
-            lengths = np.diff(ids.offsets.to_numpy()) + 1
             cut = int((pieces > 1).sum())
             for name, count in (
                 ("packed_rows", about.rows),
@@ -208,7 +210,7 @@ class Pack(Barrier, name="pack"):
                     "documents": len(names),
                     "cut_documents": cut,
                     "file": json.dumps(asdict(about)),
-                    "lengths": json.dumps(length_histogram(lengths)),
+                    "lengths": json.dumps(length_histogram(ends - begins + 1)),
                 }
             )
         return Gathered(pa.Table.from_pylist(written, _WRITTEN), files)

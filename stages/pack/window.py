@@ -49,7 +49,7 @@ def lay_out(lengths: np.ndarray, capacity: int, max_padding: float, seed: int) -
 
 
 @njit(nogil=True, cache=True)
-def _fill(values, offsets, document, start, length, row_pieces, capacity, eod, pad):
+def _fill(values, begins, ends, document, start, length, row_pieces, capacity, eod, pad):
     """The ids of all rows, int32, shape (rows * capacity,)."""
     result = np.empty(row_pieces.size * capacity, np.int32)
     piece = 0
@@ -58,12 +58,12 @@ def _fill(values, offsets, document, start, length, row_pieces, capacity, eod, p
         end = at + capacity
         for _ in range(row_pieces[row]):
             doc = document[piece]
-            source = offsets[doc] + start[piece]
+            source = begins[doc] + start[piece]
             count = np.int64(length[piece])
-            ends = source + count > offsets[doc + 1]  # the piece with the document's last token ends with the EOD
-            tokens = count - 1 if ends else count
+            closes = source + count > ends[doc]  # the piece with the document's last token ends with the EOD
+            tokens = count - 1 if closes else count
             result[at : at + tokens] = values[source : source + tokens]
-            if ends:
+            if closes:
                 result[at + tokens] = eod
             at += count
             piece += 1
@@ -72,25 +72,22 @@ def _fill(values, offsets, document, start, length, row_pieces, capacity, eod, p
 
 
 def pack_window(
-    ids: pa.Array, names: pa.Array, capacity: int, eod: int, max_padding: float, seed: int
+    values: np.ndarray,
+    begins: np.ndarray,
+    ends: np.ndarray,
+    names: pa.Array,
+    capacity: int,
+    eod: int,
+    max_padding: float,
+    seed: int,
 ) -> tuple[pa.Table, Layout]:
     """Rows of `capacity` tokens made of documents, and the layout they were made by.
 
-    ids: large_list<int32>, one entry per document, in an order that says nothing of shards; names: their ids.
+    values: token ids, int32; document i has those from begins[i] to ends[i] (int64), and the id names[i]. The order of
+    documents must say nothing of shards; that of `values` does not matter.
     """
-    offsets = ids.offsets.to_numpy()
-    values = ids.values.to_numpy(zero_copy_only=True)
-    layout = lay_out((np.diff(offsets) + 1).astype(np.int32), capacity, max_padding, seed)
-    flat = _fill(
-        values,
-        offsets,
-        layout.document,
-        layout.start,
-        layout.length,
-        layout.row_pieces,
-        capacity,
-        eod,
-        eod,
-    )
+    layout = lay_out((ends - begins + 1).astype(np.int32), capacity, max_padding, seed)
+    pieces = (layout.document, layout.start, layout.length, layout.row_pieces)
+    flat = _fill(values, begins, ends, *pieces, capacity, eod, eod)
     doc_ids = names.take(pa.array(layout.document))
     return packed_table(flat, capacity, layout.row_pieces, layout.length, doc_ids, layout.start), layout

@@ -10,14 +10,20 @@ from stages.pack.window import pack_window
 EOD = 9
 
 
+def packed(texts, names, capacity, max_padding, seed):
+    sizes = np.array([len(text) for text in texts])
+    values = np.array(list(chain.from_iterable(texts)), np.int32)
+    ends = np.cumsum(sizes)
+    return pack_window(values, ends - sizes, ends, pa.array(names), capacity, EOD, max_padding, seed)
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=40), st.integers(8, 64), st.sampled_from([0.0, 0.5]))
 def test_rows_hold_the_documents_and_nothing_else(lengths, capacity, max_padding):
     rng = np.random.default_rng(len(lengths))
     texts = [rng.integers(10, 1000, n).tolist() for n in lengths]
     names = [f"d{i}" for i in range(len(texts))]
-    ids = pa.array(texts, pa.large_list(pa.int32()))
-    table, layout = pack_window(ids, pa.array(names), capacity, EOD, max_padding, 5)
+    table, layout = packed(texts, names, capacity, max_padding, 5)
     found = {name: {} for name in names}
     for row in table.to_pylist():
         at = 0
@@ -30,15 +36,14 @@ def test_rows_hold_the_documents_and_nothing_else(lengths, capacity, max_padding
     for name, text in zip(names, texts, strict=True):
         assert list(chain.from_iterable(found[name][start] for start in sorted(found[name]))) == [*text, EOD]
     assert layout.row_pieces.sum() == len(layout.length)
-    again, _ = pack_window(ids, pa.array(names), capacity, EOD, max_padding, 5)
+    again, _ = packed(texts, names, capacity, max_padding, 5)
     assert again.equals(table)
 
 
 def test_the_seed_decides_the_order_of_rows_and_of_pieces():
     texts = [[i + 10] * 15 for i in range(64)]
-    ids = pa.array(texts, pa.large_list(pa.int32()))
-    names = pa.array([f"{i:02}" for i in range(64)])
-    rows = [pack_window(ids, names, 64, EOD, 0.0, seed)[0]["doc_ids"].to_pylist() for seed in (1, 2)]
+    names = [f"{i:02}" for i in range(64)]
+    rows = [packed(texts, names, 64, 0.0, seed)[0]["doc_ids"].to_pylist() for seed in (1, 2)]
     assert rows[0] != rows[1]
     assert sorted(map(sorted, rows[0])) == sorted(map(sorted, rows[1]))
     assert any(row != sorted(row) for row in rows[0])
