@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import xxhash
 import yaml
@@ -127,7 +127,7 @@ def _one_line(error: ValidationError, source: _Source, at: Location, model: type
     key = ".".join(str(part) for part in loc)
     where = source.where((*at, *loc))
     if problem["type"] == "extra_forbidden":
-        fields = list(model.model_fields)
+        fields = _keys_at(model, loc[:-1])
         hint = nearest(str(loc[-1]), fields) or (f"; it has {', '.join(fields)}" if fields else "; it has no keys")
         return f"{where}: unknown key '{key}' in {owner}{hint}"
     if problem["type"] == "missing":
@@ -135,6 +135,25 @@ def _one_line(error: ValidationError, source: _Source, at: Location, model: type
     if problem["type"] == "value_error":
         return f"{where}: {owner}: {problem['ctx']['error']}"
     return f"{where}: key '{key}' in {owner}: {problem['msg'].lower()}, not {problem['input']!r}"
+
+
+def _keys_at(model: type[BaseModel], at: Location) -> list[str]:
+    """Keys of the model that lies at a location in another one (`recipes.0.shares.1`), as people write them."""
+    for part in at:
+        if isinstance(part, int):
+            continue
+        found = next((f for k, f in model.model_fields.items() if part in (k, f.alias)), None)
+        kinds: list[Any] = [found.annotation] if found else []
+        inner = None
+        while kinds and inner is None:
+            kind = kinds.pop()
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                inner = kind
+            kinds += get_args(kind)
+        if inner is None:
+            return []
+        model = inner
+    return [field.alias or key for key, field in model.model_fields.items()]
 
 
 def find_config(path: str | None) -> Path:

@@ -60,7 +60,8 @@ class Mix(Barrier, name="mix"):
     Adds `mixture`: for each stage the number of copies. `mixture/` has the shares asked for, planned and realised;
     `curation stats` shows them. Realised shares differ from planned ones by single documents. The report warns of
     what could not be had: `warning_budget_not_reached`, `warning_share_not_reached`, `warning_value_missing`, and of
-    documents whose weight is null (`warning_without_weight`), which are not drawn.
+    documents that are not drawn because their weight is null (`warning_without_weight`), or because a worker's
+    processor rounds it otherwise than the one that counted it (`warning_not_in_plan`).
 
     Drop reasons: `no_tokens`, `not_drawn` (no stage reads it).
     """
@@ -188,6 +189,8 @@ class Mix(Barrier, name="mix"):
             lengths = pc.fill_null(docs["n_tokens"], 0).to_numpy().astype(np.int64) + 1
             mine = pc.index_in(keys(docs, self.recipes, lengths)[0], names)
             known = with_tokens & pc.is_valid(mine).to_numpy(zero_copy_only=False)
+            # Arithmetic of a weight may differ in its last bit on another kind of processor
+            self.metrics.count("warning_not_in_plan", (with_tokens & ~known).sum())
             stratum, place = pc.fill_null(mine, 0).to_numpy(), self._places(docs)
             for i in range(stages):
                 times[:, i] = np.where(known, copies(place, start[stratum, i], end[stratum, i]), 0)

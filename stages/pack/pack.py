@@ -74,8 +74,6 @@ class Pack(Barrier, name="pack"):
     The report counts `packed_rows=`, `packed_tokens=` and `padding=` (tokens) and `cut_documents=` by stage.
     """
 
-    limit_s = 600.0  # reading a row group of an object store counts as little CPU; unpacking one takes 0.02 s
-
     window_documents: int = Field(
         50_000, ge=1, description="fewest documents that are packed together; below 20,000 padding grows"
     )

@@ -14,6 +14,7 @@ for a folder which can be checked and traced without the run that made it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+from fsspec.implementations.local import LocalFileSystem
 
 from curation.errors import CurationError
 
@@ -176,9 +178,16 @@ def describe(name: str, table: pa.Table) -> Part:
 def write_manifest(folder: str, manifest: PackedManifest) -> None:
     """Write `_manifest.json` into a folder; last, because it vouches for the parts."""
     fs, root = fsspec.core.url_to_fs(folder)
-    name = f"{root.rstrip('/')}/{MANIFEST}"
-    with fs.transaction, fs.open(name, "wb") as file:  # on a local disk written aside, then moved in place
-        file.write(manifest.to_json().encode())
+    name, content = f"{root.rstrip('/')}/{MANIFEST}", manifest.to_json().encode()
+    if not isinstance(fs, LocalFileSystem):
+        fs.pipe_file(name, content)  # an object store shows an object only once it is whole
+        return
+    aside = f"{root.rstrip('/')}/.{MANIFEST}.pending"
+    with open(aside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, name)
 
 
 def read_manifest(folder: str) -> PackedManifest:

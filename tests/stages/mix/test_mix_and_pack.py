@@ -259,6 +259,9 @@ def test_mistakes_are_told_in_one_line(tmp_path, token_shards, mixed):
         mixed(tmp_path / "out1", {"web": [shard]}, recipes)
     with pytest.raises(ConfigError, match="two recipes have the name 'a'"):
         mixed(tmp_path / "out2", {"web": [shard]}, [{"name": "a", "sequence_length": 64}] * 2)
+    with pytest.raises(ConfigError, match=r":\d+: unknown key 'recipes.0.shares.0.ration' .* did you mean 'ratios'"):
+        recipes = [{"name": "a", "sequence_length": 64, "shares": [{"column": "source", "ration": {"x": 1}}]}]
+        mixed(tmp_path / "out0", {"web": [shard]}, recipes)
     with pytest.raises(ConfigError, match="no amount"):
         mixed(tmp_path / "out3", {"web": [shard]}, [{"name": "a", "sequence_length": 64, "budget": "lots"}])
     with pytest.raises(ConfigError, match="needs the column 'quality'"):
