@@ -209,6 +209,8 @@ def test_bytes_do_not_depend_on_batches_splits_or_the_order_of_files(tmp_path, t
     other = [token_shards(tmp_path / "other" / f"{9 - i}.parquet", t, group=50) for i, t in enumerate(tables)]
     mixed(tmp_path / "out2", {"web": other}, recipes, pack, {"split_mb": 1}, batch_rows=37)
     assert packed_bytes(tmp_path / "out1") == packed_bytes(tmp_path / "out2")
+    in_bytes = read_stats(str(tmp_path / "out1")).shares()["b: language, share of bytes"]
+    assert len(in_bytes) == 3 and all(abs(planned - realised) < 0.005 for planned, realised in in_bytes.values())
     mixed(tmp_path / "out3", {"web": one}, recipes, pack, seed=1)
     assert packed_bytes(tmp_path / "out1") != packed_bytes(tmp_path / "out3")
 
