@@ -23,12 +23,12 @@ def token_shards():
 def mixed():
     """Run `read_tokens`, `mix` and `pack` in this process: `mixed(out, inputs, recipes)`; returns the Result."""
     from curation.config import load_pipeline
-    from curation.executor import Inline
+    from curation.executor import Inline, OnRay
     from curation.plan import make_plan
     from curation.run import Run
     from curation.storage import Storage
 
-    def run(out, inputs, recipes, pack=None, read=None, **settings):
+    def run(out, inputs, recipes, pack=None, read=None, workers=None, **settings):
         out.mkdir(parents=True, exist_ok=True)
         file = out.parent / f"{out.name}.yaml"
         read = {"labels": {"language": "string", "domain": "string"}} | (read or {})
@@ -37,6 +37,7 @@ def mixed():
         config = {"input": named, "output": str(out), "stages": stages} | settings
         file.write_text(yaml.safe_dump({"pipelines": {"mix": config}}, sort_keys=False))
         plan = make_plan(load_pipeline("mix", str(file)))
-        return Run(plan, Inline(str(out)), Storage(str(out))).execute()
+        executor = OnRay(str(out), workers) if workers else Inline(str(out))
+        return Run(plan, executor, Storage(str(out))).execute()
 
     return run

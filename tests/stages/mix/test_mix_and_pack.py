@@ -215,6 +215,15 @@ def test_bytes_do_not_depend_on_batches_splits_or_the_order_of_files(tmp_path, t
     assert packed_bytes(tmp_path / "out1") != packed_bytes(tmp_path / "out3")
 
 
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_workers(tmp_path, token_shards, mixed):
+    shards = [token_shards(tmp_path / f"{seed}.parquet", made_up(700, seed)) for seed in (1, 2, 3)]
+    recipes = [{"name": "a", "sequence_length": 128, "budget": "100k", "shares": [{"column": "domain"}]}]
+    mixed(tmp_path / "one", {"web": shards}, recipes, {"window_documents": 300})
+    mixed(tmp_path / "two", {"web": shards}, recipes, {"window_documents": 300}, workers=2)
+    assert packed_bytes(tmp_path / "one") == packed_bytes(tmp_path / "two")
+
+
 def test_a_second_run_does_nothing_and_a_stage_that_is_gone_leaves_no_manifest(tmp_path, token_shards, mixed):
     shard = token_shards(tmp_path / "t.parquet", made_up(300, 1))
     recipes = [{"name": name, "sequence_length": 64} for name in ("a", "b")]
