@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("curation", "stages", "classifiers")
+PACKAGES = ("curation", "stages", "classifiers", "training")
 
 
 def imports(file):
@@ -44,6 +44,13 @@ def test_stages_know_of_the_engine_only_its_contract():
                 if module.split(".")[0] == "curation":
                     assert module in allowed, f"{name} imports {module}"
                 assert not (package == "classifiers" and module.split(".")[0] == "stages"), f"{name} imports {module}"
+
+
+def test_training_knows_files_and_no_pipeline():
+    for name, file in modules("training"):
+        for module, _ in imports(file):
+            if module.split(".")[0] in ("curation", "stages", "classifiers"):
+                assert module in {"curation.documents", "curation.errors"}, f"{name} imports {module}"
 
 
 def test_no_import_circles():

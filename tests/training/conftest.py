@@ -1,0 +1,54 @@
+"""Folders of packed rows, made of documents by a packer that is as simple as can be."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stages.pack.shards import TokenizerIdentity, packed_table, write_folder
+
+EOD = 151_643
+TOKENIZER = TokenizerIdentity("qwen3", "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4", 151_669, EOD)
+
+
+def packed(documents, length):
+    """A table of packed rows: documents (id, tokens) one after another, cut where a row is full; the last is padded."""
+    rows, row = [], []
+    for name, tokens in documents:
+        tokens, start = [*tokens, EOD], 0
+        while start < len(tokens):
+            room = length - sum(len(piece) for _, _, piece in row)
+            row.append((name, start, tokens[start : start + room]))
+            start += room
+            if sum(len(piece) for _, _, piece in row) == length:
+                rows, row = [*rows, row], []
+    rows += [row] if row else []
+    ids = [np.array(sum((piece for _, _, piece in row), []), np.int32) for row in rows]
+    return packed_table(
+        np.concatenate([np.pad(i, (0, length - len(i)), constant_values=EOD) for i in ids]),
+        length,
+        np.array([len(row) for row in rows]),
+        np.array([len(piece) for row in rows for _, _, piece in row]),
+        pa.array([name for row in rows for name, _, _ in row]),
+        np.array([start for row in rows for _, start, _ in row]),
+    )
+
+
+def documents(count, seed, mean=30):
+    """Documents of random ids, some empty, some far longer than the mean."""
+    random = np.random.default_rng(seed)
+    sizes = random.lognormal(np.log(mean), 1, count).astype(int)
+    return [(f"{seed}-{i}", random.integers(0, 151_643, size).tolist()) for i, size in enumerate(sizes)]
+
+
+@pytest.fixture
+def make_folder(tmp_path, monkeypatch):
+    """Write a folder of packed rows: `make_folder("stage1", length=64, parts=3)`; returns its path and its tables."""
+    monkeypatch.setattr("stages.pack.shards.GROUP_TOKENS", 512)  # row groups of a few rows, so that there are many
+
+    def build(name, length=64, parts=3, count=60, seed=1, folder=None, tokenizer=TOKENIZER):
+        tables = [packed(documents(count + 7 * i, seed + i), length) for i in range(parts)]
+        path = folder or str(tmp_path / name)
+        write_folder(path, name, tokenizer, length, tables)
+        return path, pa.concat_tables(tables)
+
+    return build

@@ -1,0 +1,1 @@
+"""The companion harness: trains Qwen-shaped models on packed shards, and decides questions about data by training."""
