@@ -21,6 +21,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -230,7 +231,7 @@ def _runs(sources: np.ndarray, groups: np.ndarray) -> Iterator[tuple[tuple[int, 
     """(source, row group) and the bounds of each run of equal ones."""
     change = np.flatnonzero((np.diff(sources) != 0) | (np.diff(groups) != 0)) + 1
     bounds = [0, *change.tolist(), len(groups)] if len(groups) else [0]
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in pairwise(bounds):
         yield (int(sources[low]), int(groups[low])), (low, high)
 
 
@@ -305,7 +306,7 @@ class Plan:
         cls, folder: str, global_batch: int, epochs: float = 1, *, seed: int = 0, tokenizer: str | None = None
     ) -> Plan:
         """A plan of one stage that reads one folder."""
-        stage = TrainingStage(name="train", sources=(Source(folder=folder),), global_batch=global_batch, epochs=epochs)
+        stage = {"name": "train", "sources": [{"folder": folder}], "global_batch": global_batch, "epochs": epochs}
         return cls([stage], seed=seed, tokenizer=tokenizer)
 
     def _check_tokenizers(self, folders: list[PackFolder], tokenizer: str | None) -> None:

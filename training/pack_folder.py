@@ -190,10 +190,10 @@ class PackFolder:
                 raise CurationError(f"{self._path(file)}: a row group cannot be read: {error}") from error
 
         if self.local or len(by_file) == 1:
-            found = map(read_file, by_file)
+            found = [read_file(file) for file in by_file]
         else:
             with ThreadPoolExecutor(_REQUESTS) as pool:
-                found = iter(list(pool.map(read_file, by_file)))
+                found = list(pool.map(read_file, by_file))
         return {group: table for tables in found for group, table in tables.items()}
 
     def decode(self, groups: list[int]) -> dict[int, RowGroup]:

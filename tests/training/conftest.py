@@ -22,7 +22,7 @@ def packed(documents, length):
             if sum(len(piece) for _, _, piece in row) == length:
                 rows, row = [*rows, row], []
     rows += [row] if row else []
-    ids = [np.array(sum((piece for _, _, piece in row), []), np.int32) for row in rows]
+    ids = [np.array([token for _, _, piece in row for token in piece], np.int32) for row in rows]
     return packed_table(
         np.concatenate([np.pad(i, (0, length - len(i)), constant_values=EOD) for i in ids]),
         length,

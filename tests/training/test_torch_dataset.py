@@ -1,6 +1,7 @@
 """Batches as torch gets them: with workers that read ahead, and through a stop."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -91,6 +92,6 @@ def test_packed_documents_get_the_logits_they_get_alone(plan):
     assert len(bounds) > 2
     with torch.no_grad():
         packed = model(ids, position_ids=batch["position_ids"], use_cache=False).logits[0]
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+        for low, high in pairwise(bounds):
             alone = model(ids[:, low:high], use_cache=False).logits[0]
             assert torch.allclose(packed[low:high], alone, atol=1e-4)
