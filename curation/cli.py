@@ -28,7 +28,7 @@ from curation.errors import ConfigError, CurationError
 #: Command groups of other packages: name -> (module whose typer `app` it is, the line that help shows).
 GROUPS: dict[str, tuple[str, str]] = {
     "dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote."),
-    "shards": ("stages.pack.cli", "Check and describe folders of packed training rows."),
+    "shards": ("stages.pack.cli", "Check, describe and export the shards a trainer reads."),
     "classifiers": ("classifiers.cli", "Train and judge the models that label documents."),
 }
 #: Single commands of other packages: name -> module whose typer `app` holds that one command.

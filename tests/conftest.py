@@ -35,3 +35,23 @@ def documents():
         return pa.table({name: pa.array(v, types[name]) for name, v in values.items()})
 
     return build
+
+
+@pytest.fixture
+def make_folder(tmp_path, monkeypatch):
+    """Write a folder of packed rows: `make_folder("stage1", length=64, parts=3)`; returns its path and its rows."""
+    from stages.pack.shards import write_folder
+    from tests import packed_rows
+
+    monkeypatch.setattr("stages.pack.shards.GROUP_TOKENS", 512)  # row groups of a few rows, so that there are many
+
+    def build(name, length=64, parts=3, count=60, seed=1, folder=None, tokenizer=packed_rows.TOKENIZER):
+        parts = [
+            packed_rows.packed(packed_rows.documents(count + 7 * i, seed + i, tokenizer), length, tokenizer.eod_id)
+            for i in range(parts)
+        ]
+        path = folder or str(tmp_path / name)
+        write_folder(path, name, tokenizer, length, parts)
+        return path, pa.concat_tables(parts)
+
+    return build

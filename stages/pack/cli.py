@@ -1,9 +1,10 @@
-"""`curation shards`: questions to folders of packed rows."""
+"""`curation shards`: what can be done with the shards a trainer reads. Thin commands over the modules beside it."""
 
 from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,15 +12,17 @@ from rich.console import Console
 
 from curation.errors import CurationError
 
-app = typer.Typer(no_args_is_help=True, help="Check and describe folders of packed training rows.")
+app = typer.Typer(no_args_is_help=True, help="Check, describe and export the shards a trainer reads.")
 out = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A packed folder, or the folder of a run that has some.")]
 
+Shards = Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of packed rows, or of token shards.")]
+
 
 @app.callback()
 def _group() -> None:
-    """Check and describe folders of packed training rows."""
+    """Check, describe and export the shards a trainer reads."""
 
 
 @app.command()
@@ -58,3 +61,31 @@ def info(folder: Folder) -> None:
 
     for path in folders(folder):
         sys.stdout.write(json.dumps({"folder": path} | json.loads(read_manifest(path).to_json())) + "\n")
+
+
+class Trainer(StrEnum):
+    """Formats of `export`, as `trainer_formats.FORMATS` names them."""
+
+    nanotron = "nanotron"
+    olmo = "olmo"
+    megatron = "megatron"
+    hf = "hf"
+
+
+@app.command()
+def export(
+    folder: Shards,
+    target: Annotated[str, typer.Argument(metavar="OUT", help="Empty folder or URL to write to.")],
+    to: Annotated[Trainer, typer.Option(help="Whose format: nanotron (.ds), olmo (.npy), megatron (.bin), hf.")],
+    tokenizer_name: Annotated[
+        str, typer.Option(help="Name that nanotron loads the tokenizer by (default: the shards' own name).")
+    ] = "",
+) -> None:
+    """Write shards in the format of a trainer that does not read them, token for token."""
+    from stages.pack.export import export as write
+
+    done = write(folder, to.value, target, tokenizer_name)
+    what = f"rows of {done.sequence_length:,}" if done.sequence_length else "documents, ends included"
+    empty = f", {done.empty_documents:,} without tokens left out" if done.empty_documents else ""
+    out.print(f"{target}: {done.tokens:,} tokens, {done.rows:,} {what}{empty}, {len(done.files)} files")
+    out.print(f"read by: {done.read_by}", markup=False)

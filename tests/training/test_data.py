@@ -324,7 +324,7 @@ def test_rows_of_another_length_are_found_when_they_are_read(make_folder):
 def test_tokenizers_must_agree(make_folder, tmp_path):
     from dataclasses import replace
 
-    from tests.training.conftest import TOKENIZER
+    from tests.packed_rows import TOKENIZER
 
     folder, _ = make_folder("a")
     other, _ = make_folder("b", tokenizer=replace(TOKENIZER, sha256="0" * 64))
