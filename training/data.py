@@ -28,11 +28,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curation.errors import ConfigError, CurationError
+from training.fill import IGNORED, fill
 from training.order import Interleave, Order
 from training.pack_folder import PackFolder, RowGroup, tokenizer_sha256
 
-#: Label of a position whose token is not to be predicted, as torch and transformers have it.
-IGNORED = -100
 #: Raised when the same plan begins to mean other rows: part of the fingerprint.
 _ORDER_VERSION = 1
 
@@ -182,32 +181,26 @@ class _Opened:
                 f"stage '{self.name}': {count:,} rows of {length:,} tokens at once do not fit int32 cu_seqlens; "
                 "ask for fewer rows, or more ranks"
             )
-        ids = np.empty((count, length), np.int64)
-        pieces = np.empty(count, np.int64)
-        lens: list[np.ndarray] = []
+        ids, positions, labels = (np.empty((count, length), np.int64) for _ in range(3))
+        bounds: list[np.ndarray] = [np.zeros(1, np.int64)]
         for (source, group), (low, high) in _runs(sources, groups):
             decoded = self._row_group(source, group, keep, groups[sources == source])
-            chosen = rows[low:high]
-            ids[low:high] = decoded.ids[chosen]
-            pieces[low:high] = decoded.starts[chosen + 1] - decoded.starts[chosen]
-            lens.append(decoded.lens[_ranges(decoded.starts[chosen].astype(np.int64), pieces[low:high])])
-        bounds, padded = _piece_bounds(np.concatenate(lens), pieces, length)
-        if bounds is None:
-            raise CurationError(f"stage '{self.name}': the lengths of a row's pieces do not fit its {length:,} tokens")
-        lengths = np.diff(bounds)
-        positions = np.arange(count * length) - np.repeat(bounds[:-1], lengths)
-        labels = ids.copy()
-        flat = labels.reshape(-1)
-        flat[bounds[:-1]] = IGNORED
-        flat[_ranges(bounds[padded], lengths[padded])] = IGNORED
+            part = slice(low, high)
+            ends = fill(decoded.ids, decoded.lens, decoded.starts, rows[part], ids[part], positions[part], labels[part])
+            if not len(ends):
+                raise CurationError(
+                    f"stage '{self.name}': the lengths of a row's pieces do not fit its {length:,} tokens"
+                )
+            bounds.append(ends + low * length)
+        cu_seqlens = np.concatenate(bounds)
         return Batch(
             self.first_step + step,
             self.name,
             ids,
-            positions.reshape(count, length),
+            positions,
             labels,
-            bounds.astype(np.int32),
-            int(lengths.max(initial=0)),
+            cu_seqlens.astype(np.int32),
+            int(np.diff(cu_seqlens).max(initial=0)),
             sources,
             self.row_numbers(sources, groups, rows),
         )
@@ -233,28 +226,6 @@ def _runs(sources: np.ndarray, groups: np.ndarray) -> Iterator[tuple[tuple[int, 
     bounds = [0, *change.tolist(), len(groups)] if len(groups) else [0]
     for low, high in pairwise(bounds):
         yield (int(sources[low]), int(groups[low])), (low, high)
-
-
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """starts[0], starts[0] + 1, ... (counts[0] numbers), then those of the next, int64."""
-    before = np.cumsum(counts) - counts
-    return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
-
-
-def _piece_bounds(lens: np.ndarray, pieces: np.ndarray, length: int) -> tuple[np.ndarray | None, np.ndarray]:
-    """Where each piece starts in the flattened rows, and their end (int64); and which pieces are padding.
-
-    lens: of all pieces. pieces: number in each row. None if they do not fit: an empty piece, or more than a row holds.
-    """
-    ends = np.cumsum(lens, dtype=np.int64)
-    last = np.cumsum(pieces)
-    upto = np.concatenate([[0], ends])[last]  # tokens in pieces, up to the end of each row
-    padding = length - np.diff(upto, prepend=0)
-    if (padding < 0).any() or (lens < 1).any():
-        return None, np.empty(0, np.int64)
-    with_padding = np.flatnonzero(padding)
-    full = np.insert(lens.astype(np.int64), last[with_padding], padding[with_padding])
-    return np.concatenate([[0], np.cumsum(full)]), last[with_padding] + np.arange(len(with_padding))
 
 
 class Plan:

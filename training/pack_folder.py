@@ -201,7 +201,9 @@ class PackFolder:
         return {group: self._decoded(group, table) for group, table in self.read(groups).items()}
 
     def _decoded(self, group: int, table: pa.Table) -> RowGroup:
-        ids, lens = (table.column(name).combine_chunks() for name in ("input_ids", "doc_lens"))
+        # One chunk, unless the file is remarkable; combine_chunks() would copy it all the same.
+        columns = [table.column(name) for name in ("input_ids", "doc_lens")]
+        ids, lens = (column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in columns)
         length = self.sequence_length
         if not pc.all(pc.equal(pc.list_value_length(ids), length)).as_py():
             file = int(np.searchsorted(self._first_group, group, side="right")) - 1

@@ -137,7 +137,7 @@ def _chunks(source: _Source, name: str, checksum: str) -> Iterator[tuple[Chunk, 
                 if source.sequence_length:
                     table = parquet.read_row_group(group, columns=["input_ids", "doc_lens", "doc_ids"])
                     chunk = _packed_chunk(table, source, path)
-                    digest.update(np.ascontiguousarray(chunk.ids, "<i4"))
+                    digest.update(np.ascontiguousarray(chunk.ids, "<i4").data)
                     yield chunk, 0
                 else:
                     names = [n for n in ("input_ids", "doc_id", "id") if n in parquet.schema_arrow.names]

@@ -106,11 +106,11 @@ class Nanotron(Writer):
         self._tokens = 0
 
     def add(self, chunk: Chunk) -> None:
-        self._ids.write(chunk.ids.astype(self.dtype(self.origin.vocab_size)))
-        self._index.write((np.cumsum(chunk.lens) + self._tokens).astype("<u8"))
+        self._ids.write(chunk.ids.astype(self.dtype(self.origin.vocab_size)).tobytes())
+        self._index.write((np.cumsum(chunk.lens) + self._tokens).astype("<u8").tobytes())
         if chunk.predicted is not None:
             self._loss = self._loss or self._file(f"{self.name}.ds.loss")
-            self._loss.write(chunk.predicted.view(np.uint8))
+            self._loss.write(chunk.predicted.tobytes())
         self._tokens += len(chunk.ids)
 
     def close(self) -> None:
@@ -133,13 +133,13 @@ class Olmo(Writer):
         self._tokens = 0
 
     def add(self, chunk: Chunk) -> None:
-        self._ids.write(chunk.ids.astype(self.dtype(self.origin.vocab_size)))
+        self._ids.write(chunk.ids.astype(self.dtype(self.origin.vocab_size)).tobytes())
         ends = (np.cumsum(chunk.lens) + self._tokens).tolist()
         rows = zip([self._tokens, *ends[:-1]], ends, chunk.names.to_pylist(), strict=True)
         self._index.write("".join(f"{start},{end},{name}\n" for start, end, name in rows))
         if chunk.predicted is not None:
             self._mask = self._mask or self._file(f"label_mask/{self.name}.npy")
-            self._mask.write(chunk.predicted.view(np.uint8))
+            self._mask.write(chunk.predicted.tobytes())
         self._tokens += len(chunk.ids)
 
 
@@ -160,7 +160,7 @@ class Megatron(Writer):
         return np.dtype("<u2" if vocab_size < 65_500 else "<i4")
 
     def add(self, chunk: Chunk) -> None:
-        self._ids.write(chunk.ids.astype(self.dtype(self.origin.vocab_size)))
+        self._ids.write(chunk.ids.astype(self.dtype(self.origin.vocab_size)).tobytes())
         rows = np.full(len(chunk.ids) // chunk.row_length, chunk.row_length) if chunk.row_length else chunk.lens
         self._lens.append(rows.astype("<i4"))
 
@@ -172,7 +172,7 @@ class Megatron(Writer):
         index.write(b"MMIDIDX\0\0")
         index.write(struct.pack("<QBQQ", 1, self._CODES[kind.str], len(lens), len(lens) + 1))
         for array in (lens, offsets.astype("<i8"), np.arange(len(lens) + 1, dtype="<i8")):
-            index.write(array)
+            index.write(array.tobytes())
         super().close()
 
 
