@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote."),
     "shards": ("stages.pack.cli", "Check, describe and export the shards a trainer reads."),
     "classifiers": ("classifiers.cli", "Train and judge the models that label documents."),
+    "tokenizer": ("stages.tokenize.cli", "Compare tokenizers on a corpus."),
 }
 #: Single commands of other packages: name -> module whose typer `app` holds that one command.
 COMMANDS: dict[str, str] = {"serve": "stages.llm.serve"}
