@@ -242,9 +242,10 @@ def how_to_read(to: str, row_length: int, vocab_size: int, eod_id: int, pad_id: 
             f'DatatroveFolderDataset("{out}", seq_len={window}, filename_pattern="*.ds", token_size={dtype.itemsize})'
         )
     if to == "olmo":
+        masks = f', label_mask_paths=sorted(glob("{out}/label_mask/*.npy"))' if row_length else ""
         return (
-            f'NumpyFSLDataset(*glob("{out}/*.npy"), sequence_length={length}, dtype=np.{dtype.name}, '
-            f"eos_token_id={eod_id}, pad_token_id={pad_id}, vocab_size={vocab_size})"
+            f'NumpyFSLDataset(*sorted(glob("{out}/*.npy")), sequence_length={length}, dtype=np.{dtype.name}, '
+            f"eos_token_id={eod_id}, pad_token_id={pad_id}, vocab_size={vocab_size}{masks})"
         )
     if to == "megatron":
         return f'IndexedDataset("{out}/part-00000")  # a prefix; sequence length {length}'
