@@ -74,6 +74,7 @@ class ShardWriter:
             compression_level=1 if plain else 3,
             use_dictionary=[f.name for f in schema if f.name not in plain and not pa.types.is_floating(f.type)],
             write_statistics=[f.name for f in schema if f.name in ("id", "url", "n_tokens", "stage", "reason")],
+            write_page_checksum=True,  # a reader that asks for it sees a flipped bit, which zstd lets pass
         )
 
     def _weights(self, table: pa.Table) -> np.ndarray:

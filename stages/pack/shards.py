@@ -161,7 +161,14 @@ def write_part(path: str, table: pa.Table) -> Part:
     length = len(table["input_ids"][0]) if table.num_rows else 1
     with (
         fsspec.open(path, "wb") as file,
-        pq.ParquetWriter(file, SCHEMA, compression="zstd", compression_level=1, use_dictionary=["doc_ids"]) as writer,
+        pq.ParquetWriter(
+            file,
+            SCHEMA,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["doc_ids"],
+            write_page_checksum=True,
+        ) as writer,
     ):
         writer.write_table(table.cast(SCHEMA), row_group_size=max(1, GROUP_TOKENS // length))
     return describe(path.rpartition("/")[2], table)
