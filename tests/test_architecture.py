@@ -46,11 +46,18 @@ def test_stages_know_of_the_engine_only_its_contract():
                 assert not (package == "classifiers" and module.split(".")[0] == "stages"), f"{name} imports {module}"
 
 
-def test_training_knows_files_and_no_pipeline():
+def test_the_loader_needs_no_pipeline():
+    """A trainer's machine reads packed rows with numpy and pyarrow; no engine, no stage, and torch only beside it."""
+    loader = {f"training.{name}" for name in ("data", "order", "fill", "pack_folder", "torch_dataset")}
+    allowed = loader | {"training", "curation.documents", "curation.errors"}
+    seen = set()
     for name, file in modules("training"):
-        for module, _ in imports(file):
-            if module.split(".")[0] in ("curation", "stages", "classifiers"):
-                assert module in {"curation.documents", "curation.errors"}, f"{name} imports {module}"
+        if name in loader:
+            seen.add(name)
+            for module, _ in imports(file):
+                assert module.split(".")[0] not in PACKAGES or module in allowed, f"{name} imports {module}"
+                assert module.split(".")[0] != "torch" or name == "training.torch_dataset", f"{name} imports {module}"
+    assert seen == loader
 
 
 def test_no_import_circles():
