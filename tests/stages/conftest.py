@@ -1,9 +1,17 @@
-"""Token shards of made-up documents, and runs of `read_tokens`, `mix` and `pack` over them."""
+"""What tests of stages share: token shards of made-up documents, runs of `read_tokens`, `mix` and `pack` over them, the
+stub server on the path, and stages that ask it."""
+
+import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from made_up_shards import METADATA
+
+HERE = str(Path(__file__).parent / "llm")
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +49,24 @@ def mixed():
         return Run(plan, executor, Storage(str(out))).execute()
 
     return run
+
+
+@pytest.fixture
+def asking(tmp_path, monkeypatch):
+    """Build a stage that asks a server, with short pauses and answers kept for the test: `asking(Stage, server, **keys)`.
+
+    Its client is closed after the test.
+    """
+    monkeypatch.setattr("stages.llm.client._PAUSE_S", (0.01, 0.2))
+    made = []
+
+    def build(kind, server, **keys):
+        stage = kind(server=server.url, cache=str(tmp_path / "answers"), **keys)
+        stage.check()
+        made.append(stage)
+        return stage
+
+    yield build
+    for stage in made:
+        if stage._client is not None:
+            stage._client.close()

@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 
 from stages.extract.pdf.page import BROKEN, ENOUGH, HIDDEN, LIGATURES, MONO, UNSEEN, Opened, PageText
+from stages.extract.pdf.visible import PROBE_SIDE, WHITE, shows
 
 _LIGATURE = re.compile("[\x0b-\x0f\x1b-\x1f]")
 _SPACES = re.compile("[ \t\n\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _DRAWN = 16 | 32  # character flags: filled, stroked
 _FIXED = 8  # font flag: fixed width
-_WHITE = 0xE8  # from this value of each colour on, text counts as white until the pixels say otherwise
 _HIDING_FONTS = ("GlyphLessFont", "HiddenHorzOCR", "InvisibleOCR")
-_PROBE_SIDE = 1000  # pixels of the longer side of a page rendered to see whether white text shows
-_CONTRAST = 40  # grey levels that text must stand out by
 
 
 class Document:
@@ -86,7 +84,7 @@ class Document:
         flags[off] |= UNSEEN
         white &= ~off
         if white.any():
-            flags[np.flatnonzero(white)[~self._shows(page, boxes[white])]] |= UNSEEN
+            flags[np.flatnonzero(white)[~shows(*_grey(page, PROBE_SIDE), boxes[white])]] |= UNSEEN
         # The page is interpreted a second time for its images, 1.5 ms, only where they could be the page.
         sizes = np.fromiter(map(len, words), np.int64, len(words))
         plain = int(sizes[flags & (HIDDEN | UNSEEN | BROKEN) == 0].sum())
@@ -94,32 +92,24 @@ class Document:
         _, lines = np.unique(lines, return_inverse=True)
         return PageText(number, width, height, boxes, list(words), lines.astype(np.int32), turns, flags, images, paths)
 
-    def _shows(self, page: Any, boxes: np.ndarray) -> np.ndarray:
-        """Whether the pixels inside boxes differ from each other, as they do where text can be seen."""
-        import pymupdf
-
-        scale = _PROBE_SIDE / max(page.rect.width, page.rect.height)
-        pixels = page.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csGRAY, alpha=False)
-        grey = np.frombuffer(pixels.samples_mv, np.uint8).reshape(pixels.height, pixels.stride)[:, : pixels.width]
-        shows = np.zeros(len(boxes), bool)
-        for i, (left, top, right, bottom) in enumerate((boxes * scale).astype(int).clip(0).tolist()):
-            part = grey[top : bottom + 1, left : right + 1]
-            shows[i] = part.size > 0 and int(part.max()) - int(part.min()) >= _CONTRAST
-        return shows
-
     def render(self, number: int, longest_side: int, turns: int = 0) -> tuple[int, int, bytes]:
         """A page in grey levels: width and height in pixels, and one byte a pixel.
 
         The scale is chosen before anything is drawn, so a page of any size costs at most `longest_side` squared.
         """
-        import pymupdf
+        grey, _ = _grey(self._pdf.load_page(number), longest_side, turns)
+        return grey.shape[1], grey.shape[0], grey.tobytes()
 
-        page = self._pdf.load_page(number)
-        scale = longest_side / max(page.rect.width, page.rect.height, 1.0)
-        matrix = pymupdf.Matrix(scale, scale).prerotate(90 * turns)
-        pixels = page.get_pixmap(matrix=matrix, colorspace=pymupdf.csGRAY, alpha=False)
-        grey = np.frombuffer(pixels.samples_mv, np.uint8).reshape(pixels.height, pixels.stride)[:, : pixels.width]
-        return pixels.width, pixels.height, np.ascontiguousarray(grey).tobytes()
+
+def _grey(page: Any, longest_side: int, turns: int = 0) -> tuple[np.ndarray, float]:
+    """Grey levels (height, width) of a page, and pixels per point."""
+    import pymupdf
+
+    scale = longest_side / max(page.rect.width, page.rect.height, 1.0)
+    matrix = pymupdf.Matrix(scale, scale).prerotate(90 * turns)
+    pixels = page.get_pixmap(matrix=matrix, colorspace=pymupdf.csGRAY, alpha=False)
+    grey = np.frombuffer(pixels.samples_mv, np.uint8).reshape(pixels.height, pixels.stride)
+    return np.ascontiguousarray(grey[:, : pixels.width]), scale
 
 
 def _spans(page: dict[str, Any], boxes: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -185,7 +175,7 @@ def _kind(span: dict[str, Any]) -> int:
     if not span["char_flags"] & _DRAWN or span["alpha"] == 0 or span["font"] in _HIDING_FONTS:
         return kind | HIDDEN
     colour = span["color"]
-    return kind | (UNSEEN if min(colour >> 16 & 255, colour >> 8 & 255, colour & 255) >= _WHITE else 0)
+    return kind | (UNSEEN if min(colour >> 16 & 255, colour >> 8 & 255, colour & 255) >= WHITE else 0)
 
 
 def _marks(page: Any, width: float, height: float) -> tuple[float, int]:

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 
 from stages.extract.pdf.page import BROKEN, HIDDEN, LIGATURES, UNSEEN, Opened, PageText
+from stages.extract.pdf.visible import PROBE_SIDE, WHITE, shows
 
 _WORD = re.compile("[^ \t\r\n\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _NEW_LINE = re.compile(r"[\r\n]")
 _MOST_OBJECTS = 20_000  # page objects that are looked at for images
 _INVISIBLE = (3, 7)  # text render modes: neither filled nor stroked
-_WHITE = 0xE8
-_PROBE_SIDE = 1000
-_CONTRAST = 40
 _ERRORS = {3: "broken", 4: "encrypted", 5: "encrypted"}  # FPDF_ERR_FORMAT, _PASSWORD, _SECURITY
 
 
@@ -90,7 +88,7 @@ class Document:
                 elif raw.FPDFText_GetFillColor(text, begin, *colour):
                     if colour[3].value == 0:
                         flag |= HIDDEN
-                    elif min(part.value for part in colour[:3]) >= _WHITE:
+                    elif min(part.value for part in colour[:3]) >= WHITE:
                         flag |= UNSEEN
                 if "\ufffd" in word:
                     flag |= BROKEN
@@ -110,7 +108,7 @@ class Document:
         off = (boxes[:, 2] <= 0) | (boxes[:, 0] >= width) | (boxes[:, 3] <= 0) | (boxes[:, 1] >= height)
         white = np.flatnonzero((flags & UNSEEN > 0) & ~off)
         if len(white):
-            flags[white[self._shows(page, boxes[white])]] &= ~np.uint8(UNSEEN)
+            flags[white[shows(*_grey(page, PROBE_SIDE), boxes[white])]] &= ~np.uint8(UNSEEN)
         flags[off] |= UNSEEN
         lines, turns = columns[:, 4].astype(np.int32), columns[:, 5].astype(np.uint8)
         return PageText(number, width, height, boxes, words, lines, turns, flags, images, paths)
@@ -141,22 +139,13 @@ class Document:
             for i in range(min(raw.FPDFFormObj_CountObjects(form), 100))
         )
 
-    def _shows(self, page: Any, boxes: np.ndarray) -> np.ndarray:
-        """Whether the pixels inside boxes differ from each other, as they do where text can be seen."""
-        grey, scale = _grey(page, _PROBE_SIDE)
-        shows = np.zeros(len(boxes), bool)
-        for i, (left, top, right, bottom) in enumerate((boxes * scale).astype(int).clip(0).tolist()):
-            part = grey[top : bottom + 1, left : right + 1]
-            shows[i] = part.size > 0 and int(part.max()) - int(part.min()) >= _CONTRAST
-        return shows
-
     def render(self, number: int, longest_side: int, turns: int = 0) -> tuple[int, int, bytes]:
         """A page in grey levels: width and height in pixels, and one byte a pixel.
 
         The scale is chosen before anything is drawn, so a page of any size costs at most `longest_side` squared.
         """
         grey, _ = _grey(self._pdf[number], longest_side, turns)
-        return grey.shape[1], grey.shape[0], np.ascontiguousarray(grey).tobytes()
+        return grey.shape[1], grey.shape[0], grey.tobytes()
 
 
 def _grey(page: Any, longest_side: int, turns: int = 0) -> tuple[np.ndarray, float]:
@@ -164,4 +153,4 @@ def _grey(page: Any, longest_side: int, turns: int = 0) -> tuple[np.ndarray, flo
     scale = longest_side / max(*page.get_size(), 1.0)
     bitmap = page.render(scale=scale, rotation=90 * turns, grayscale=True)
     grey = np.array(bitmap.to_numpy())
-    return (grey[:, :, 0] if grey.ndim == 3 else grey), scale
+    return np.ascontiguousarray(grey[:, :, 0] if grey.ndim == 3 else grey), scale

@@ -1,14 +1,10 @@
 """A teacher behind a server, a sample by strata, a student, a labelled corpus: in one run, whatever its batches."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
 from stub_server import RULES, StubServer
 
 from classifiers.quality.student import Student, Training

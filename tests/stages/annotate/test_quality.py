@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from aiohttp import web
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
 from stub_server import StubServer, document_of
 
 from classifiers.quality.dimensions import DIMENSIONS
@@ -30,21 +29,9 @@ TEXTS = ["A theorem and its proof.", "The kernel schedules tasks.", "A recipe fo
 
 
 @pytest.fixture
-def teacher(tmp_path, monkeypatch):
+def teacher(asking):
     """Build an `annotate_quality` that asks a server: `teacher(server, **keys)`."""
-    monkeypatch.setattr("stages.llm.client._PAUSE_S", (0.01, 0.2))
-    made = []
-
-    def build(server, **keys):
-        stage = AnnotateQuality(server=server.url, cache=str(tmp_path / "answers"), **keys)
-        stage.check()
-        made.append(stage)
-        return stage
-
-    yield build
-    for stage in made:
-        if stage._client is not None:
-            stage._client.close()
+    return partial(asking, AnnotateQuality)
 
 
 def test_all_dimensions_become_columns(documents, teacher):

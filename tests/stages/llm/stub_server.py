@@ -89,6 +89,7 @@ class StubServer:
         return web.json_response({"data": [{"id": name, "root": "/models/stub"} for name in self.names]})
 
     async def _serve(self):
+        self._loop = asyncio.get_running_loop()
         app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/v1/chat/completions", self._completion)
         app.router.add_get("/v1/models", self._models)
@@ -104,8 +105,7 @@ class StubServer:
         await runner.cleanup()
 
     def _main(self):
-        self._loop = asyncio.new_event_loop()
-        self._loop.run_until_complete(self._serve())
+        asyncio.run(self._serve())
 
     @property
     def url(self):

@@ -1,13 +1,10 @@
 """Rewritten documents beside their originals: linked, gated, counted, and the same in any batch."""
 
 import json
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
 from stub_server import StubServer, document_of
 
 from classifiers.quality.dimensions import DIMENSIONS
@@ -51,20 +48,9 @@ def rewriting(n, body):
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.llm.client._PAUSE_S", (0.01, 0.2))
-    made = []
-
-    def build(server, **keys):
-        stage = RewriteWithModel(server=server.url, cache=str(tmp_path / "answers"), **keys)
-        stage.check()
-        made.append(stage)
-        return stage
-
-    yield build
-    for stage in made:
-        if stage._client is not None:
-            stage._client.close()
+def model(asking):
+    """Build a `rewrite_with_model` that asks a server: `model(server, **keys)`."""
+    return partial(asking, RewriteWithModel)
 
 
 def test_a_rewritten_document_stands_behind_its_original_and_knows_it(documents, model):
