@@ -162,7 +162,7 @@ class ExtractPdf(Stage, name="extract_pdf"):
 
     def _by_script(self, content: bytes, pages: list) -> list:
         """The pages, with those written from right to left read by PDFium, which puts their letters in order."""
-        from stages.extract.pdf.text import is_right_to_left
+        from stages.extract.pdf.upright import is_right_to_left
 
         if self.backend == "pdfium":
             return pages
