@@ -24,6 +24,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -259,6 +260,13 @@ class Client:
                 raise _Failed(what)
             raise _Refused(what)
 
+    def _look_again(self) -> None:
+        """Take the servers from the state file anew: one that Ray moved to another node has another address."""
+        if isinstance(self.where, str) and "://" not in self.where:
+            with suppress(ConfigError):
+                known = {server.url: server for server in self._servers}
+                self._servers = [known.get(url) or Server(url) for url in server_urls(self.where)]
+
     async def _pause(self, server: Server, problem: Exception, failures: int) -> None:
         """Wait before trying again. ResourceUnavailable if nobody was answered for too long."""
         now = time.monotonic()
@@ -275,6 +283,7 @@ class Client:
         elif _is_lost(problem):
             server.failures += 1
             server.down_until = now + min(last, first * 2 ** min(server.failures, 16))
+            self._look_again()
             pause = first / 2 if len(self._servers) > 1 else pause  # another replica can be asked at once
         left = self._answered + self.patience_s - now
         await asyncio.sleep(min(pause, max(left, 0) + 0.05))

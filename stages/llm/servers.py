@@ -41,13 +41,15 @@ def server_urls(where: str | Sequence[str]) -> list[str]:
         path = os.path.expanduser(where)
         try:
             with open(path, encoding="utf-8") as file:
-                where = [replica["url"] for replica in json.load(file)["replicas"]]
+                where = [replica["url"] for replica in json.load(file)["replicas"] if replica["url"]]
         except FileNotFoundError as error:
             raise ConfigError(
                 f"server '{where}' is neither a URL (http://localhost:8000) nor the state file of `curation serve`"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"server '{where}': not a state file of `curation serve`") from error
+        if not where:
+            raise ConfigError(f"server '{path}': none of its replicas has a place to run at yet")
     urls = [where] if isinstance(where, str) else list(where)
     if not urls:
         raise ConfigError("no server is named")

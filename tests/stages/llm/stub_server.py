@@ -55,8 +55,8 @@ class StubServer:
     it is, a string is the content of a completion, a number is a wait in seconds before a good answer.
     """
 
-    def __init__(self, trouble=None, model="stub", names=None, port=0):
-        self.trouble, self.port = trouble, port
+    def __init__(self, trouble=None, model="stub", names=None, port=0, host="127.0.0.1"):
+        self.trouble, self.port, self.host = trouble, port, host
         self.names = names or [model, f"{model}@1"]
         self.requests = []
         self.served = Counter()  # document -> good answers
@@ -96,7 +96,7 @@ class StubServer:
         app.router.add_get("/health", self._models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(runner, self.host, self.port, reuse_address=True)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]
         self._stop = asyncio.Event()
@@ -109,7 +109,7 @@ class StubServer:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def __enter__(self):
         self._thread = threading.Thread(target=self._main, daemon=True)

@@ -17,23 +17,23 @@ from typer.testing import CliRunner
 from curation.cli import app
 from curation.errors import ConfigError
 from stages.llm.client import Client
+from stages.llm.model_folder import model_digest
 from stages.llm.request import Request, plain_answer
-from stages.llm.serve import model_digest
 from stages.llm.servers import server_urls
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from stages.llm import serve
-serve._LOOK_S, serve._BACK_OFF_S, serve._DEAF_S, serve._STOP_S = 0.1, (0.1, 0.5), 1.0, 1.0
+from stages.llm import replica, supervisor
+supervisor._LOOK_S, supervisor._BACK_OFF_S, supervisor._DEAF_S, replica._STOP_S = 0.1, (0.1, 0.5), 1.0, 1.0
 state, *commands = sys.argv[1:]
 replicas = []
 for i, line in enumerate(commands):
     url, *command = line.split(" ")
-    replicas.append(serve.Replica(i, command, {}, url, Path(state).parent / f"{i}.log"))
+    replicas.append(replica.LocalReplica(i, url, command=command, log=Path(state).parent / f"{i}.log"))
 try:
-    serve.Supervisor("stub", Path("."), "1", replicas, Path(state), give_up=2).run()
-except serve.CurationError as error:
+    supervisor.Supervisor("stub", Path("."), "1", replicas, Path(state), give_up=2).run()
+except supervisor.CurationError as error:
     print(error)
     sys.exit(1)
 """
