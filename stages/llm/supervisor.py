@@ -144,6 +144,7 @@ class Supervisor:
         replica.state = "ready"
         replica.ready_after_s = round(time.monotonic() - replica.started, 1)
         self.vllm = str((_get(f"{replica.url}/version") or {}).get("version", "")) or self.vllm
+        self.write()  # who is told that it is ready will look there
         self._say(replica, f"ready at {replica.url} after {replica.ready_after_s:g} s")
 
     def _fallen(self, replica: Replica, why: str) -> None:
