@@ -61,7 +61,7 @@ def asking(tmp_path, monkeypatch):
     made = []
 
     def build(kind, server, **keys):
-        stage = kind(server=server.url, cache=str(tmp_path / "answers"), **keys)
+        stage = kind(**{"server": server.url, "cache": str(tmp_path / "answers")} | keys)
         stage.check()
         made.append(stage)
         return stage

@@ -124,6 +124,34 @@ def test_a_document_without_a_usable_answer_is_quarantined_or_kept_without_label
     assert kept.docs["labelled_by"].null_count == 1
 
 
+def test_a_server_in_every_kind_of_trouble_gives_the_labels_of_a_calm_one(documents, teacher, tmp_path):
+    docs = documents([f"{text} Number {i}." for i in range(12) for text in TEXTS])
+    troubles = [
+        lambda: web.Response(status=429, headers={"Retry-After": "0.02"}),
+        lambda: web.Response(status=500),
+        lambda: '{"educational_value": 5, "field": "ste',
+        lambda: '{"educational_value": 9}',
+        lambda: "In my view this document is very good.",
+        lambda: web.Response(text="<html>gateway</html>"),
+        lambda: 0.6,  # slower than is waited for
+    ]
+
+    def storm(n, body):
+        return troubles[n // 2 % len(troubles)]() if n % 2 else None
+
+    with StubServer() as calm, StubServer(storm) as stormy:
+        expected = teacher(calm)(docs)
+        stage = teacher(stormy, cache=str(tmp_path / "storm"), max_asks=20, retries=50, timeout_s=0.5, max_in_flight=8)
+        outcome = stage(docs)
+        counters = dict(stage.metrics.counters)
+        paid = len(stormy.requests)
+        again = teacher(stormy, cache=str(tmp_path / "storm"), max_asks=20)(docs)
+    assert outcome.docs.equals(expected.docs) and outcome.failed.null_count == 60
+    assert counters["answers"] == counters["documents_labelled"] == 60
+    assert counters["unusable_answers"] > 0 and counters["requests_retried"] > 0
+    assert again.docs.equals(outcome.docs) and len(stormy.requests) == paid
+
+
 def test_any_batch_split_gives_the_same_labels_and_counts(documents, teacher):
     texts = [f"{text} {i}" for i in range(4) for text in TEXTS]
     with StubServer() as server:
