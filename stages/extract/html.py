@@ -138,7 +138,7 @@ class ExtractHtml(Stage, name="extract_html"):
 
         page_shape(np.frombuffer(b"<p>", np.uint8), 10, 10, 10)  # compile it outside of any page's time limit
         if self.engine != "trafilatura":
-            by_lines(b"<p>words</p>")
+            by_lines(b"<p>words</p><noscript>for some</noscript>")
         read_metadata(b"<p>")
         if self.union or "trafilatura" in (self.engine, self.fallback):
             import trafilatura
@@ -288,22 +288,37 @@ def by_lines(source: bytes, markdown: bool = False, rule: bool = False) -> tuple
     """
     from resiliparse.parse.html import HTMLTree
 
-    from stages.extract.main_lines import CHARS, MAIN, choose, probabilities, read_lines
+    from stages.extract.line_features import CHARS, MAIN, read_lines
+    from stages.extract.main_lines import choose, probabilities
     from stages.extract.places import mark
     from stages.extract.render import render, whole_blocks, without_marks
 
-    places = mark(source)
+    places = mark(source, for_rule=rule)
     tree = HTMLTree.parse_from_bytes(places.page, "utf-8")
-    main = by_resiliparse(tree, bullets=False)
+    title = title_of(tree)
     page = reduced_html(tree).encode("utf-8", "replace")
-    lines = read_lines(page, main.encode("utf-8", "replace"), places.features)
+    main, kept, main_chars = None, places.main, 0
+    if rule:
+        main, kept, main_chars = _by_marks(tree, len(kept))
+    lines = read_lines(page, kept, places.features)
     chars = lines.features[:, CHARS]
-    if chars.sum() < SHOWN_BY_SCRIPT * lines.main_chars:
-        return without_marks(main), False, title_of(tree)
-    if rule and lines.main_chars >= COLLAPSED * chars.sum():
-        return render(page, lines, lines.features[:, MAIN] > 0.5, markdown), False, title_of(tree)
+    shown = chars.sum()
+    if main is None and places.unscripted > shown:  # else the rule cannot find twice as much as is shown
+        main, _, main_chars = _by_marks(tree, len(kept))
+    if main is not None and shown < SHOWN_BY_SCRIPT * main_chars:
+        return without_marks(main), False, title
+    if rule and main_chars >= COLLAPSED * shown:
+        return render(page, lines, lines.features[:, MAIN] > 0.5, markdown), False, title
     keep, expected = choose(whole_blocks(lines, probabilities(lines)), chars)
-    return render(page, lines, keep, markdown), expected < DOUBTFUL, title_of(tree)
+    return render(page, lines, keep, markdown), expected < DOUBTFUL, title
+
+
+def _by_marks(tree: HTMLTree, pieces: int) -> tuple[str, np.ndarray, int]:
+    """What resiliparse's rule keeps of a page with marks: the text, the pieces, as a boolean array, and its length."""
+    from stages.extract.line_features import kept_pieces
+
+    main = by_resiliparse(tree, bullets=False)
+    return main, *kept_pieces(main.encode("utf-8", "replace"), pieces)
 
 
 def by_resiliparse(tree: HTMLTree, main_content: bool = True, bullets: bool = True) -> str:
@@ -353,7 +368,10 @@ def distinct(texts: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def _with_columns(docs: pa.Table, columns: dict[str, Sequence[Any]]) -> pa.Table:
     """A table with these columns, by their listed types, set or added; one table at the end, as each costs 20 us."""
     arrays: dict[str, Any] = dict(zip(docs.column_names, docs.columns, strict=True))
-    arrays |= {name: pa.array(values, column_type(name)) for name, values in columns.items()}
+    for name, values in columns.items():
+        kind = column_type(name)
+        empty = all(value is None for value in values)
+        arrays[name] = pa.nulls(len(values), kind) if empty else pa.array(values, kind)
     return pa.table(arrays)
 
 

@@ -329,10 +329,10 @@ def _scan(page: np.ndarray, max_depth: int, max_attributes: int, max_elements: i
             continue
         begin = at
         name, end = read_name(page, at)
-        attributes, tag, at, slash = read_attributes(page, end, name)
+        kind = kind_of(name)
+        attributes, tag, at, slash = read_attributes(page, end, name, not closing and kind & FORMATTING != 0)
         if at > n:
             break  # a tag that the page's end cuts off is not one
-        kind = kind_of(name)
         if closing:
             if not kind & (VOID | IGNORED):
                 _close(stack, formats, sizes, _end_tag(stack, formats, sizes, name, kind))

@@ -52,36 +52,44 @@ def pack(name: str) -> int:
     return word - (1 << 64) if word >> 63 else word
 
 
-_SLOTS = 512
-
-
-def _table() -> tuple[np.ndarray, np.ndarray]:
-    """Packed names and their kinds, as a hash table with linear probing."""
-    kinds: dict[int, int] = {}
-    for bit, names in _KINDS.items():
-        for name in names.split():
-            kinds[pack(name)] = kinds.get(pack(name), 0) | bit
-    keys, values = np.zeros(_SLOTS, np.int64), np.zeros(_SLOTS, np.int32)
-    for key, kind in kinds.items():
-        slot = (key ^ (key >> 17)) & (_SLOTS - 1)
+def hash_table(entries: dict[int, int], slots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keys other than 0 and their values as a table for `find`, with linear probing. `slots` is a power of two and at
+    least twice the number of entries."""
+    keys, values = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
+    for key, value in entries.items():
+        slot = (key ^ (key >> 17)) & (slots - 1)
         while keys[slot]:
-            slot = (slot + 1) & (_SLOTS - 1)
-        keys[slot], values[slot] = key, kind
+            slot = (slot + 1) & (slots - 1)
+        keys[slot], values[slot] = key, value
     return keys, values
 
 
-_KEYS, _VALUES = _table()
+@njit(nogil=True, cache=True)
+def find(keys: np.ndarray, values: np.ndarray, key: int) -> int:
+    """The value of a key in a hash table; 0 if it is not there."""
+    slot = (key ^ (key >> 17)) & (len(keys) - 1)
+    while keys[slot]:
+        if keys[slot] == key:
+            return values[slot]
+        slot = (slot + 1) & (len(keys) - 1)
+    return 0
+
+
+def _kinds() -> dict[int, int]:
+    out: dict[int, int] = {}
+    for bit, names in _KINDS.items():
+        for name in names.split():
+            out[pack(name)] = out.get(pack(name), 0) | bit
+    return out
+
+
+_KIND_KEYS, _KIND_BITS = hash_table(_kinds(), 512)
 
 
 @njit(nogil=True, cache=True)
 def kind_of(name: int) -> int:
     """The kinds of a packed name, added up; 0 for an ordinary element."""
-    slot = (name ^ (name >> 17)) & (_SLOTS - 1)
-    while _KEYS[slot]:
-        if _KEYS[slot] == name:
-            return _VALUES[slot]
-        slot = (slot + 1) & (_SLOTS - 1)
-    return 0
+    return find(_KIND_KEYS, _KIND_BITS, name)
 
 
 @njit(nogil=True, cache=True)
@@ -111,8 +119,9 @@ def read_name(page: np.ndarray, at: int) -> tuple[int, int]:
 
 
 @njit(nogil=True, cache=True)
-def read_attributes(page: np.ndarray, at: int, name: int) -> tuple[int, int, int, bool]:
-    """From behind a tag's name on: how many attributes, a hash of all the tag, where the tag ends, and whether in `/>`.
+def read_attributes(page: np.ndarray, at: int, name: int, hashed: bool) -> tuple[int, int, int, bool]:
+    """From behind a tag's name on: how many attributes, if wanted a hash of all the tag (else the name), where the tag
+    ends, and whether in `/>`.
 
     The end is that behind `>`; it lies behind the page's end if the page ends inside the tag.
     """
@@ -129,8 +138,9 @@ def read_attributes(page: np.ndarray, at: int, name: int) -> tuple[int, int, int
         while (
             at < n and not is_space(page[at]) and page[at] != 62 and page[at] != 47 and (page[at] != 61 or at == begin)
         ):
-            tag = wrapped(tag, 1099511628211, page[at])
             at += 1
+        if hashed:
+            tag = _hashed(page, begin, at, tag)
         value = at
         while value < n and is_space(page[value]):
             value += 1
@@ -142,15 +152,26 @@ def read_attributes(page: np.ndarray, at: int, name: int) -> tuple[int, int, int
         if at < n and (page[at] == 34 or page[at] == 39):
             quote = page[at]
             at += 1
+            value = at
             while at < n and page[at] != quote:
-                tag = wrapped(tag, 1099511628211, page[at])
                 at += 1
+            if hashed:
+                tag = _hashed(page, value, at, tag)
             at += 1
         else:
+            value = at
             while at < n and not is_space(page[at]) and page[at] != 62:
-                tag = wrapped(tag, 1099511628211, page[at])
                 at += 1
+            if hashed:
+                tag = _hashed(page, value, at, tag)
     return attributes, tag, at + 1, slash
+
+
+@njit(nogil=True, cache=True)
+def _hashed(page: np.ndarray, at: int, end: int, digest: int) -> int:
+    for k in range(at, end):
+        digest = wrapped(digest, 1099511628211, page[k])
+    return digest
 
 
 @njit(nogil=True, cache=True)
@@ -185,3 +206,11 @@ def raw_end(page: np.ndarray, at: int, begin: int, end: int) -> int:
                 return at
         at += 1
     return n
+
+
+@njit(nogil=True, cache=True)
+def skip_tag(page: np.ndarray, at: int) -> int:
+    """From within a tag without attributes: behind its end, or the page's."""
+    while at < len(page) and page[at] != 62:
+        at += 1
+    return min(at + 1, len(page))

@@ -171,8 +171,8 @@ def _first(dates: dict[str, date], order: tuple[str, ...], latest: date) -> tupl
 def _attributes(tag: str) -> dict[str, str]:
     """The attributes of a tag, names in lower case; the first of equal names counts."""
     result: dict[str, str] = {}
-    for name, *values in _ATTRIBUTE.findall(tag):
-        value = "".join(values)
+    for name, double, single, bare in _ATTRIBUTE.findall(tag):
+        value = double or single or bare
         result.setdefault(name.lower(), unescape(value) if "&" in value else value)
     return result
 

@@ -30,8 +30,9 @@ from resiliparse.parse.html import HTMLTree
 
 from stages.extract.code import write_code
 from stages.extract.formulas import write_formulas
-from stages.extract.html import by_resiliparse, reduced_html
-from stages.extract.main_lines import CHARS, MODEL, Lines, blend, choose, look_around, read_lines
+from stages.extract.html import reduced_html
+from stages.extract.line_features import CHARS, Lines, read_lines
+from stages.extract.main_lines import MODEL, blend, choose, look_around
 from stages.extract.places import mark
 from stages.extract.render import whole_blocks
 
@@ -152,7 +153,7 @@ class Data:
             places = mark(page.encode())
             tree = HTMLTree.parse_from_bytes(places.page, "utf-8")
             whole = reduced_html(tree).encode("utf-8", "replace")
-            lines = read_lines(whole, by_resiliparse(tree, bullets=False).encode("utf-8", "replace"), places.features)
+            lines = read_lines(whole, places.main, places.features)
             spans = zip(lines.start, lines.end, strict=True)
             text = [words(TAG.sub("", whole[a:b].decode("utf-8", "replace"))) for a, b in spans]
             gold = words(row["gold_text"])

@@ -1,5 +1,7 @@
 """Extraction of main text: what is kept of a page, and that no page is too hostile."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from curation.documents import part_id
-from stages.extract.html import ExtractHtml, clean, distinct
+from stages.extract.html import ExtractHtml, clean, distinct, reduced_html
 from stages.extract.html_depth import page_shape
 from stages.extract.places import mark
 from stages.extract.render import without_marks
@@ -138,7 +140,7 @@ def test_what_the_parser_is_spared_changes_nothing_that_it_shows():
         "<script>'<!-- <script>' + '</scr' + 'ipt>' </script> --></script><img src=/a.png alt=\"a>b\"/>two<br/>"
         "<div hidden data-x=1>three</div><svg><path d='M0'/></svg> four<svg><style/></svg><font color=red>five<p title='<!--'>six"
     )
-    marked = mark(page.encode()).page.decode()
+    marked = mark(page.encode(), for_rule=True).page.decode()
     assert all(word not in marked for word in ("href", "alt", "onload", "a<b", "M0", "<p>no"))
     assert all(word in marked for word in ("class='nav'", "id=n", "hidden", "color=red", "<title>"))
     whole, spared = HTMLTree.parse(page), HTMLTree.parse(marked)
@@ -146,6 +148,16 @@ def test_what_the_parser_is_spared_changes_nothing_that_it_shows():
         assert without_marks(extract_plain_text(spared, **options, alt_texts=False)) == extract_plain_text(
             whole, **options, alt_texts=False
         )
+    for_model = mark(page.encode()).page.decode()
+    assert all(word not in for_model for word in ("class", "hidden", "<script>if", "<img", "<style>p", "<p>no", "<font"))
+    assert "<title>" in for_model
+    shown = [shown_lines(reduced_html(HTMLTree.parse(source))) for source in (page, without_marks(for_model))]
+    assert shown[0] == shown[1]
+
+
+def shown_lines(reduced):
+    """The words of each line of reduced HTML that has some."""
+    return [words for line in reduced.split("\n") if (words := re.sub("<[^>]*>", "", line).split())]
 
 
 def test_private_characters_of_a_page_do_not_stay_and_marks_are_not_seen(extract):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
 from stages.extract.html import ExtractHtml, by_resiliparse, reduced_html
-from stages.extract.main_lines import (
+from stages.extract.line_features import (
     CHARS,
     CODE,
     FEATURES,
@@ -19,14 +19,15 @@ from stages.extract.main_lines import (
     MAIN,
     PARAGRAPH,
     TABLE,
-    choose,
-    probabilities,
+    kept_pieces,
     read_lines,
 )
+from stages.extract.main_lines import choose, probabilities
 from stages.extract.places import PLACE_FEATURES, mark
 from stages.extract.render import render, whole_blocks
 
 NO_PLACES = np.zeros((0, PLACE_FEATURES), np.float32)
+NOTHING = np.zeros(0, bool)
 
 PAGE = (
     "<html><body><h1>Tea &amp; time</h1><p>Water for <b>green</b> tea must not boil: 1 &lt; 2, it is said, and so on.</p>"
@@ -41,7 +42,7 @@ def read(page):
     places = mark(page.encode())
     tree = HTMLTree.parse_from_bytes(places.page, "utf-8")
     reduced = reduced_html(tree).encode()
-    return reduced, read_lines(reduced, by_resiliparse(tree).encode(), places.features)
+    return reduced, read_lines(reduced, places.main, places.features)
 
 
 def rendered(page, markdown):
@@ -73,20 +74,20 @@ def test_kinds_and_features():
     marked = mark(PAGE.encode())
     reduced = reduced_html(HTMLTree.parse_from_bytes(marked.page, "utf-8"))
     shown = [line for line in reduced.split("\n") if "Tea" in line or "end" in line]
-    lines = read_lines(
-        reduced.encode(), re.sub("<[^>]*>", "", "\n".join(shown)).replace("&amp;", "&").encode(), marked.features
-    )
+    text = re.sub("<[^>]*>", "", "\n".join(shown)).replace("&amp;", "&").encode()
+    kept, chars = kept_pieces(text, len(marked.features))
+    assert chars == len("Tea&timeTheendofit.")
+    lines = read_lines(reduced.encode(), kept, marked.features)
     kinds = lines.kind.tolist()
     assert kinds == [H1, PARAGRAPH, H1 + 1, ITEM, ITEM, ITEM, TABLE, TABLE, CODE, CODE, CODE, PARAGRAPH]
     assert lines.features.shape == (len(kinds), FEATURES)
     assert lines.features[0, CHARS] == len("Tea&time")
     assert lines.features[:, MAIN].tolist() == [1, *[0] * 10, 1]
-    assert lines.main_chars == len("Tea&timeTheendofit.")
 
 
 def test_links_over_several_lines():
     page = b'<ul>\n  <li><a href="/a">\nFirst page\n</a></li>\n  <li>no link</li>\n</ul>'
-    lines = read_lines(page, b"", NO_PLACES)
+    lines = read_lines(page, NOTHING, NO_PLACES)
     assert lines.kind.tolist() == [ITEM, ITEM]
     assert lines.features[:, 3].tolist() == [1, 0]
 
@@ -104,7 +105,7 @@ def test_choice_has_the_highest_expected_f1():
 
 
 def test_blocks_are_kept_or_left_out_whole():
-    lines = read_lines(b"<p>a</p>\n<pre>x = 1\n\ny = 2</pre>\n<p>b</p>", b"", NO_PLACES)
+    lines = read_lines(b"<p>a</p>\n<pre>x = 1\n\ny = 2</pre>\n<p>b</p>", NOTHING, NO_PLACES)
     out = whole_blocks(lines, np.array([0.1, 0.9, 0.5, 0.2]))
     assert out.tolist() == pytest.approx([0.1, 0.7, 0.7, 0.2])
 
@@ -147,7 +148,7 @@ tags = [
 @given(st.lists(st.sampled_from(tags) | st.text("ab .é。", max_size=6), max_size=40))
 def test_no_visible_character_is_lost(parts):
     page = "".join(parts)
-    lines = read_lines(page.encode(), page.encode(), NO_PLACES)
+    lines = read_lines(page.encode(), NOTHING, NO_PLACES)
     shown = page
     for tag in tags:
         shown = shown.replace(tag, "<" if tag == "&lt;" else " ") if "<" in tag or tag == "&lt;" else shown
@@ -158,7 +159,7 @@ def test_no_visible_character_is_lost(parts):
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read(page):
-    lines = read_lines(page, page, NO_PLACES)
+    lines = read_lines(page, kept_pieces(page, 5)[0], NO_PLACES)
     assert (lines.start < lines.end).all()
     assert np.isfinite(lines.features).all()
 
