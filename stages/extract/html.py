@@ -304,7 +304,8 @@ def by_lines(source: bytes, markdown: bool = False, rule: bool = False) -> tuple
     chars = lines.features[:, CHARS]
     shown = chars.sum()
     if main is None and places.unscripted > shown:  # else the rule cannot find twice as much as is shown
-        main, _, main_chars = _by_marks(tree, len(kept))
+        with_names = HTMLTree.parse_from_bytes(mark(source, for_rule=True).page, "utf-8")
+        main, _, main_chars = _by_marks(with_names, len(kept))
     if main is not None and shown < SHOWN_BY_SCRIPT * main_chars:
         return without_marks(main), False, title
     if rule and main_chars >= COLLAPSED * shown:

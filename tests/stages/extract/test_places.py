@@ -40,9 +40,10 @@ def main_words(page):
 @pytest.mark.parametrize(
     ("name", "families"),
     [
-        ("post-body", {"article", "content"}),
+        ("post-content", {"article", "content"}),
         ("siteFooter main", {"footer", "main"}),
-        ("commentlist", {"comment", "list"}),
+        ("commentlist item-list", {"comment", "list"}),
+        ("sidebarwidget", {"side"}),
         ("navigationally", {"nav"}),
         ("x1 __ 42", set()),
     ],
@@ -87,7 +88,7 @@ def test_links_that_hold_nothing_do_not_make_links_of_what_follows():
 
 def test_text_for_those_without_scripts_is_counted():
     assert mark(b"<p>one</p><noscript><p>two <b>and</b></p></noscript><p>three</p>").unscripted == len("twoand")
-    page = f"<body><div id=app>Wait.</div><noscript><h1>Topic</h1><p>{WORDS * 9}</p></noscript></body>"
+    page = f"<body><div id=app>Wait.</div><noscript><div role=main id=main-outlet class=wrap><h1>Topic</h1><div class=post><p>{WORDS * 9}</p></div></div></noscript></body>"
     stage = ExtractHtml(fallback="none")
     stage.setup()
     out = stage(pa.table({"text": pa.nulls(1, pa.large_string()), "html": pa.array([page], pa.large_string())}))
