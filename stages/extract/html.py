@@ -3,12 +3,13 @@
 Extraction costs more than all other steps of a web pipeline together, so the extractor's speed decides what a crawl
 costs, and its recall decides what is left of it. resiliparse takes a fifteenth of trafilatura's time, but on some pages
 (4 %) its main-content rule throws away nearly everything, and it knows only the make of pages that its authors saw.
-So the default lets a small model choose lines (`main_lines`), with resiliparse's rule as one of its features. Only
-pages of which the model itself expects little go to trafilatura as well; the longer of the two texts is kept.
+So the default lets a small model choose lines (`main_lines`), from the places where texts stand in the page (`marks`,
+`places`); of resiliparse it takes the parser and the rendering. Only pages of which the model itself expects little go
+to trafilatura as well; the longer of the two texts is kept.
 The engine `resiliparse` keeps that rule, and asks the model only where next to nothing is left.
 
-The trade-off, on 401 pages of 150 kB with human gold text (mean token F1): `lines` .891 on pages its model was not
-trained on (.884 without the fallback), and .861 (.851) if it saw no page of the same data set; trafilatura .871, .845
+The trade-off, on 401 pages of 150 kB with human gold text (mean token F1): `lines` .895 on pages its model was not
+trained on (.888 without the fallback), and .865 (.854) if it saw no page of the same data set; trafilatura .871, .845
 with its setting `fast`; `resiliparse` .859 with the fallback, .829 without. benchmarks/README.md has the times.
 
 An HTML parser is where hostile pages strike. Those whose size, nesting or attributes would hold the parser for long
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
 COLLAPSED = 0.2
 
 #: The model's choice of lines is not trusted if the F1 it expects of it is below this. Pages of which that is true,
-#: F1 of the result on unseen pages and on unseen data sets: 0 (none) .884, .851; 0.4 (1 %) .891, .861; 0.5 (2 %) .893,
-#: .866; 0.6 (3 %) .893, .866; 0.7 (9 %) .890, .870. Such a page costs as much as eight others.
+#: F1 of the result on unseen pages and on unseen data sets: 0 (none) .888, .854; 0.4 (1 %) .895, .865; 0.5 (2 %) .895,
+#: .867; 0.6 (5 %) .891, .868. Such a page costs as much as seven others.
 DOUBTFUL = 0.4
 
-#: Forums that a script shows keep their text in <noscript>, which the main-content rule reads and the rendering of the
+#: Forums that a script shows keep their text in <noscript>, which resiliparse's rule may read and the rendering of the
 #: whole page does not: then the page shows less than this share of the main text.
 SHOWN_BY_SCRIPT = 0.5
 

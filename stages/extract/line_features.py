@@ -104,7 +104,7 @@ def _entity(page: np.ndarray, at: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _mark(page: np.ndarray, at: int) -> int:
-    """The number of the mark at `at` (`places`), -1 if there is none. Marks are four bytes long."""
+    """The number of the mark at `at` (`marks`), -1 if there is none. Marks are four bytes long."""
     if (page[at] == 0xF3 and at + 3 < len(page) and page[at + 1] >= 0xB0) or (page[at] == 0xF4 and at + 3 < len(page)):
         bits = (page[at] & 7) << 18 | (page[at + 1] & 63) << 12 | (page[at + 2] & 63) << 6 | page[at + 3] & 63
         return bits - FIRST

@@ -3,7 +3,11 @@
 What tells an article from its surroundings best is the structure that its author gave the page: the classes and roles
 of the elements around a text (`class_names`), how much text and how many links its block and the blocks around that
 hold, and how much text stands in blocks of the same make. From the same numbers follows a rule for main content that
-no model was trained for.
+knows what names mean without having been trained: what is called a menu or a footer is none, unless it holds much of
+the page's plain text.
+
+The trade-off: resiliparse's rule looks at more, and doubles the time of an extraction. Alone, as lines of more than
+half main content, ours has an F1 of .838 on 401 pages, resiliparse's .821. Its shares were chosen on the same pages.
 """
 
 from __future__ import annotations

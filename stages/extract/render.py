@@ -18,20 +18,20 @@ from numba import njit
 
 from stages.extract.line_features import CHARS, CODE, H1, ITEM, MAIN, TABLE, Lines
 
-#: Probability of code that lies in what resiliparse takes for main text.
+#: Probability of code that lies in what the rule of `places` takes for main text.
 SURE = 0.95
 
 #: Least probability of a table that lies there. From 0 to 0.6 the F1 stays the same; cells are worth having.
 LIKELY = 0.6
 
-_TAG = re.compile("<[^<>]*>|[\U000f0000-\U0010ffff]")  # and marks (`places`)
+_TAG = re.compile("<[^<>]*>|[\U000f0000-\U0010ffff]")  # and marks (`marks`)
 _MARKS = re.compile("[\U000f0000-\U0010ffff]+")
 _BEFORE_PRE = re.compile(r"[ \t]*(?=<pre)")
 _CELLS = re.compile(r"[ \xa0]*\t[\s\xa0]*")
 
 
 def without_marks(text: str) -> str:
-    """Text without the marks that `places` puts into a page."""
+    """Text without the marks that `marks` puts into a page."""
     return _MARKS.sub("", text)
 
 

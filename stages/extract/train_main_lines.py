@@ -40,7 +40,7 @@ from stages.extract.render import whole_blocks
 WORD = re.compile(
     "[\u0e00-\u0e7f\u1000-\u109f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]|\\w+", re.UNICODE
 )
-TAG = re.compile("<[^<>]*>|[\U000f0000-\U0010ffff]")  # and marks (`places`)
+TAG = re.compile("<[^<>]*>|[\U000f0000-\U0010ffff]")  # and marks (`marks`)
 RATE, SMALLEST_LEAF = 0.1, 300
 
 
