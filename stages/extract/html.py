@@ -102,7 +102,7 @@ class ExtractHtml(Stage, name="extract_html"):
 
     engine: Literal["lines", "resiliparse", "trafilatura"] = Field(
         "lines",
-        description="`lines`: a model looks at every line, highest F1; `resiliparse`: its main-content rule, fastest, "
+        description="`lines`: a model looks at every line, highest F1; `resiliparse`: its main-content rule, "
         "and the model where that keeps next to nothing; `trafilatura`: slowest",
     )
     format: Literal["text", "markdown"] = Field("text", description="`markdown` marks headings, lists, code and tables")
