@@ -33,7 +33,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "tokenizer": ("stages.tokenize.cli", "Compare tokenizers on a corpus."),
 }
 #: Single commands of other packages: name -> module whose typer `app` holds that one command.
-COMMANDS: dict[str, str] = {"serve": "stages.llm.serve"}
+COMMANDS: dict[str, str] = {"serve": "stages.llm.serve", "train": "training.command"}
 
 
 def _app(name: str, module: str) -> typer.Typer:

@@ -194,7 +194,7 @@ class LanguageModel(nn.Module):
                 pieces.append(checkpoint(self._losses, *part, use_reentrant=False))
             else:
                 pieces.append(self._losses(*part))
-        return torch.cat(pieces).view(labels.shape[0], -1)
+        return torch.cat(pieces).view(labels.shape[0], -1).clone()  # FSDP wants no view to come out
 
     def forward(self, input_ids: torch.Tensor, position_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Sum of the losses of all predictions that count, nats."""

@@ -1,0 +1,91 @@
+"""Trainings of several ranks: torchrun, Ray Train, other numbers of ranks, and a rank that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+
+from training.config import load
+from training.logs import losses, read_log
+from training.loop import train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def torchrun(ranks, path, *options):
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={ranks}",
+        "-m",
+        "curation",
+    ]
+    done = subprocess.run([*command, "train", str(path), *options], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+class Stop(Exception):
+    pass
+
+
+def test_other_numbers_of_ranks_go_on_with_the_same_losses(corpus):
+    # 10 rows on 3 ranks: some have four, some three.
+    stages = corpus().read_text()
+    import yaml
+
+    stages = yaml.safe_load(stages)["stages"]
+    stages[0]["batch_rows"] = 10
+    whole, cut = corpus("whole.yaml", stages=stages), corpus("cut.yaml", stages=stages)
+    train(load(whole), lambda line: None)
+
+    def die(line):
+        if "a 7/12" in line:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(load(cut, ["log_every=1"]), die)
+    said = torchrun(3, cut)
+    assert "going on at step 5 of 12" in said and "3 ranks on cpu" in said
+    expected, found = losses(load(whole).output), losses(load(cut).output)
+    assert len(found) == 12
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=5e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_started_again_and_ends_as_if_nothing_had_been(corpus, tmp_path):
+    stages = [
+        {"name": "a", "data": str(corpus().parent / "packs" / "a"), "steps": 40, "batch_rows": 8, "learning_rate": 0.01}
+    ]
+    path = corpus("killed.yaml", stages=stages, workers=2)
+    output = Path(load(path).output)
+    undisturbed = corpus("undisturbed.yaml", stages=stages, workers=2)
+    command = [sys.executable, "-m", "curation", "train"]
+    quiet = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    running = subprocess.Popen([*command, str(path)], **quiet, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        end, killed = time.monotonic() + 300, None
+        while time.monotonic() < end and killed is None and running.poll() is None:
+            time.sleep(0.02)
+            if max(losses(output), default=0) >= 8:
+                ranks = next(line["ranks"] for line in read_log(output) if line.get("event") == "start")
+                killed = psutil.Process(ranks[1]["pid"])
+                killed.send_signal(signal.SIGKILL)
+        said, _ = running.communicate(timeout=400)
+    finally:
+        running.kill()
+    assert killed is not None and running.returncode == 0, said[-3000:]
+    starts = [line for line in read_log(output) if line.get("event") == "start"]
+    assert len(starts) == 2 and starts[1]["step"] >= 5
+    torchrun(2, undisturbed)
+    assert losses(output) == losses(load(undisturbed).output)

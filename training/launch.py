@@ -1,0 +1,94 @@
+"""Starts the ranks of a training: in this process, as workers of Ray Train, or found already running under torchrun.
+
+All three call `training.loop.train`. Under Ray Train a worker that dies is noticed by the controller, which stops the
+others and starts all again, up to `restarts` times; they go on from the newest checkpoint. Nothing passes through Ray
+but the configuration and a line of numbers per checkpoint: the data is read by the ranks themselves, because Ray Data
+keeps no place within an epoch. Under torchrun the same holds with `--max-restarts`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from curation.errors import ConfigError, CurationError
+from training.config import Training
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun, or another launcher that speaks its language, has started this process."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ)
+
+
+def launch(training: Training, say: Callable[[str], None], how: str = "auto") -> None:
+    """Train to the end. how: `process`, `ray`, or `auto`: Ray for more than one worker, outside torchrun.
+
+    CurationError if the training failed more often than it may.
+    """
+    if under_torchrun() or how == "process" or (how == "auto" and training.workers == 1):
+        if not under_torchrun() and training.workers > 1:
+            raise ConfigError(f"{training.workers} workers do not fit one process; take --launcher ray, or torchrun")
+        from training.loop import train
+
+        train(training, say)
+        return
+    _on_ray(training, say)
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What a worker of Ray Train runs."""
+    import ray.train
+    import torch
+
+    from training.loop import train
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(int(os.environ.get("OMP_NUM_THREADS", "1")), 1))
+    # The checkpoint is the loop's own, in the training's folder; Ray is told how far it has come.
+    train(Training(**config), lambda line: print(line, flush=True), lambda numbers: ray.train.report(numbers))
+
+
+def _on_ray(training: Training, say: Callable[[str], None]) -> None:
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    attached = os.environ.get("RAY_ADDRESS")
+    if not attached:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a Ray of this machine, for this process
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    import torch
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    output = str(Path(training.output).resolve())
+    gpu = torch.cuda.is_available()
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    ray.init(
+        **({} if attached else {"address": "local", "include_dashboard": False, "object_store_memory": 128 << 20}),
+        **({} if attached or gpu else {"num_cpus": max(training.workers + 1, os.cpu_count() or 1)}),
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}},
+    )
+    say(f"{training.workers} workers on Ray; log in {output}/log.jsonl")
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config=training.model_dump() | {"output": output},
+        scaling_config=ScalingConfig(num_workers=training.workers, use_gpu=gpu),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo"),
+        run_config=RunConfig(
+            name="ray", storage_path=f"{output}/work", failure_config=FailureConfig(max_failures=training.restarts)
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:
+        cause = str(getattr(error, "training_failed_error", error) or error).strip().splitlines() or ["unknown"]
+        raise CurationError(
+            f"the training failed {training.restarts + 1} times, or in a way that a restart does not mend: {cause[-1]}; "
+            f"the same command goes on from the newest checkpoint in {output}/checkpoints"
+        ) from error
+    finally:
+        ray.shutdown()
