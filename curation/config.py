@@ -244,6 +244,18 @@ def _apply_sets(sets: Sequence[str], raw: dict[str, Any], source: _Source, at: L
             )
 
 
+def _leave_out(without: Sequence[str], raw: dict[str, Any], source: _Source, at: Location) -> None:
+    """Take stages out of the raw pipeline, by name (`name#2` for the second use of a stage)."""
+    labels = _numbered([name for name, _, _ in _stage_items(raw.get("stages"), source, (*at, "stages"))])
+    for label in without:
+        if label not in labels:
+            raise ConfigError(
+                f"the pipeline has no stage '{label}' to leave out"
+                f"{nearest(label, labels) or '; it has ' + ', '.join(labels)}"
+            )
+    raw["stages"] = [item for item, label in zip(raw["stages"], labels, strict=True) if label not in without]
+
+
 def _inputs(settings: Settings, override: Sequence[str], name: str, folder: Path) -> list[Input]:
     """The inputs as a list of `Input`; patterns without a source name get the pipeline's name.
 
@@ -312,8 +324,10 @@ def load_pipeline(
     sets: Sequence[str] = (),
     inputs: Sequence[str] = (),
     output: str | None = None,
+    without: Sequence[str] = (),
 ) -> Pipeline:
-    """Read, override and check one pipeline. Raises ConfigError with `file:line` for every mistake."""
+    """Read, override and check one pipeline; `without` leaves stages out. ConfigError, with `file:line`, for every
+    mistake."""
     file = find_config(config)
     shown = os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
     source = _Source(shown, file.read_text(encoding="utf-8"))
@@ -325,6 +339,8 @@ def load_pipeline(
     if not isinstance(raw, dict):
         raise ConfigError(f"{source.where(at)}: pipeline '{name}' must be a mapping with the key `stages`")
     _apply_sets(sets, raw, source, at)
+    if without:
+        _leave_out(without, raw, source, at)
     stages, names, lines = [], [], []
     for stage_name, params, here in _stage_items(raw.get("stages"), source, (*at, "stages")):
         where = source.where(here)

@@ -7,8 +7,9 @@ pipelines.yaml; a key that is misspelt and therefore ignored would show after th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -18,6 +19,7 @@ from curation.registry import nearest
 from training.models import Shape, shape
 
 Positive = Annotated[int, Field(ge=1)]
+AnyStrict = TypeVar("AnyStrict", bound="Strict")
 
 
 class Strict(BaseModel):
@@ -233,6 +235,22 @@ def load(path: str | Path, sets: list[str] | tuple[str, ...] = ()) -> Training:
     except ConfigError as error:
         raise ConfigError(f"{path}:{lines.get(('model',), 1)}: {error}") from error
     return training
+
+
+def keys(model: type[AnyStrict], options: Sequence[str], flag: str) -> AnyStrict:
+    """A model from `key=value` options of the command line. ConfigError for an unknown key or a wrong value."""
+    data: dict[str, Any] = {}
+    for option in options:
+        key, equals, text = option.partition("=")
+        if not equals or key not in model.model_fields:
+            known = list(model.model_fields)
+            raise ConfigError(f"{flag} {option}: expected key=value{nearest(key, known) or '; keys are ' + ', '.join(known)}")
+        data[key] = yaml.safe_load(text)
+    try:
+        return model(**data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigError(f"{flag} {problem['loc'][0]}={problem['input']}: {problem['msg'].lower()}") from error
 
 
 def _set(data: dict[str, Any], option: str) -> tuple[str | int, ...]:

@@ -42,14 +42,9 @@ class HeldOut:
     tokenizer_sha256: str
 
 
-def _hash(name: str) -> int:
+def hash_of(name: str) -> int:
+    """By which documents are chosen: 64 bits of their id."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
-
-
-def is_held_out(names: Sequence[str], share: float) -> np.ndarray:
-    """Whether each document belongs to the `share` of all whose ids hash lowest: the part that is kept from training
-    where a corpus is split into two."""
-    return np.array([_hash(name) < share * 2.0**64 for name in names], bool)
 
 
 def read(folder: str, documents: int, by: Sequence[str] = ()) -> HeldOut:
@@ -73,7 +68,7 @@ def read(folder: str, documents: int, by: Sequence[str] = ()) -> HeldOut:
             table = parquet.read(columns=["doc_id", "n_tokens"])
         rows = np.flatnonzero(table["n_tokens"].to_numpy() > 1)
         ids = table["doc_id"].take(rows).to_pylist()
-        found += [(_hash(id_), id_, i, row) for id_, row in zip(ids, rows.tolist(), strict=True)]
+        found += [(hash_of(id_), id_, i, row) for id_, row in zip(ids, rows.tolist(), strict=True)]
     if len(facts) > 1:
         raise ConfigError(f"{folder}: its files were made by different tokenizers")
     chosen = sorted(found)[:documents]
