@@ -29,11 +29,12 @@ from curation.errors import ConfigError, CurationError
 GROUPS: dict[str, tuple[str, str]] = {
     "dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote."),
     "shards": ("stages.pack.cli", "Check, describe and export the shards a trainer reads."),
+    "mix": ("training.mix_command", "Find shares of domains for the stage `mix` by proxy runs."),
     "classifiers": ("classifiers.cli", "Train and judge the models that label documents."),
     "tokenizer": ("stages.tokenize.cli", "Compare tokenizers on a corpus."),
 }
 #: Single commands of other packages: name -> module whose typer `app` holds that one command.
-COMMANDS: dict[str, str] = {"serve": "stages.llm.serve", "train": "training.command"}
+COMMANDS: dict[str, str] = {"serve": "stages.llm.serve", "train": "training.command", "ablate": "training.ablate", "export-model": "training.export"}
 
 
 def _app(name: str, module: str) -> typer.Typer:

@@ -25,15 +25,11 @@ app = typer.Typer()
 _COMMON_SHARE = 0.2
 
 
-def _run(name: str, options: dict[str, Any], inline: bool, workers: int | None) -> str:
-    """Run a pipeline; returns the folder of its token shards."""
+def _plan(name: str, options: dict[str, Any]) -> Any:
+    """The plan of a pipeline that makes token shards."""
     from curation.config import find_config, load_pipeline
     from curation.errors import ConfigError
-    from curation.executor import Inline, OnRay
     from curation.plan import make_plan
-    from curation.progress import Progress
-    from curation.run import Run
-    from curation.storage import Storage
 
     folder = str(find_config(options["config"]).resolve().parent)
     if folder not in sys.path:
@@ -41,8 +37,17 @@ def _run(name: str, options: dict[str, Any], inline: bool, workers: int | None) 
     pipeline = load_pipeline(name, **options)
     if not any(output.folder == "tokens" for stage in pipeline.stages for output in stage.outputs()):
         raise ConfigError(f"pipeline '{name}' has no stage `tokenize` whose shards a model could be trained on")
-    plan = make_plan(pipeline)
-    url = pipeline.settings.output
+    return make_plan(pipeline)
+
+
+def _run(plan: Any, inline: bool, workers: int | None) -> str:
+    """Run a plan; returns the folder of its token shards."""
+    from curation.executor import Inline, OnRay
+    from curation.progress import Progress
+    from curation.run import Run
+    from curation.storage import Storage
+
+    url = plan.pipeline.settings.output
     executor = Inline(url) if inline else OnRay(url, workers, None)
     Run(plan, executor, Storage(url), Progress(Console(stderr=True, highlight=False))).execute()
     return f"{url}/tokens"
@@ -109,9 +114,9 @@ def ablate(
     out = Console(highlight=False)
     folder = output or f"out/ablate/{name}"
     common: dict[str, Any] = {"config": config, "inputs": inputs or ()}
-    first = _run(name, common | {"output": f"{folder}/as_it_is"}, inline, workers)
     changed = {"output": f"{folder}/changed", "sets": sets or (), "without": without or ()}
-    second = _run(name, common | changed, inline, workers)
+    plans = [_plan(name, common | more) for more in ({"output": f"{folder}/as_it_is"}, changed)]
+    first, second = (_run(plan, inline, workers) for plan in plans)
     judged = held_out.read(held, settings.held_out) if held else common_documents(first, second, settings.held_out)
     out.print(f"judged by {len(judged.names):,} documents" + ("" if held else " that both runs keep"))
     corpora = [read_corpus(tokens)[""] for tokens in (first, second)]

@@ -81,6 +81,8 @@ class Evaluation(Strict):
     """Steps between two evaluations; there is one at the start and one at the end of each stage."""
     documents: Positive = 256
     """Documents to read, the same each time: those whose ids hash lowest."""
+    exclude: bool = True
+    """Not to train on these documents where the packed rows hold them, by their ids: their labels are taken away."""
     by: list[str] = ["source", "language"]
     """Columns by whose value the loss is also given."""
     yarn: float | None = Field(None, gt=1)

@@ -158,6 +158,7 @@ class Trainer:
         check_packing(self.model)
         self.optimizer = self._optimizer()
         self.held = self._held_out()
+        self.hidden = set(self.held.names) if self.held else set()
         self.peak = self._peak()
         self.stage = ""
         self.step = self._resume()
@@ -222,6 +223,8 @@ class Trainer:
         ids, positions, labels = batch.input_ids, batch.position_ids, batch.labels
         # Padding is a piece of its own, without labels; its first place cannot be told from a document's.
         mask = (labels != IGNORED) | (positions == 0)
+        if self.held is not None and self.training.evaluation and self.training.evaluation.exclude:
+            self._hide(step, labels)
         if self.id_map is not None:
             ids = self.id_map.to_new[ids]
             labels = np.where(labels == IGNORED, IGNORED, self.id_map.to_new[np.maximum(labels, 0)])
@@ -233,6 +236,16 @@ class Trainer:
         whole = [torch.from_numpy(a).to(self.rank.device) for a in (ids, positions, labels, mask)]
         return list(zip(*(a.split(self.training.micro_rows or most) for a in whole), strict=True))
 
+    def _hide(self, step: int, labels: np.ndarray) -> None:
+        """Take the labels of held-out documents away. Nothing else in their rows sees them, so they teach nothing."""
+        first, end = self.plan.data.row_range(step, self.rank.rank, self.rank.world)
+        for row, pieces in enumerate(self.plan.data.documents(step)[first:end]):
+            at = 0
+            for name, _, tokens in pieces:
+                if name in self.hidden:
+                    labels[row, at : at + tokens] = IGNORED
+                at += tokens
+
     def train_step(self, step: int) -> dict[str, Any]:
         """One optimizer step. Returns what the log gets: numbers of the whole batch, the same on all ranks."""
         self._begin_stage(step)
@@ -240,7 +253,7 @@ class Trainer:
         micro = self._micro_batches(step)
         world, device = self.rank.world, self.rank.device
         sums = torch.tensor([(labels[:, 1:] != IGNORED).sum() for _, _, labels, _ in micro]).sum()
-        predictions = all_ranks(sums.to(device, torch.int64)).item()
+        predictions = max(int(all_ranks(sums.to(device, torch.int64)).item()), 1)
         counts = self._count(micro) if self.balance.layers and len(micro) > 1 else None
         total, uneven = torch.zeros((), dtype=torch.float64, device=device), 0.0
         for ids, positions, labels, mask in micro:
@@ -317,6 +330,7 @@ class Trainer:
             "training": self.training.model_dump(),
             "stages": [vars(s) | {"schedule": s.schedule.model_dump()} for s in self.plan.stages],
             "tokens": self.plan.tokens,
+            "eod_id": int(self.id_map.to_new[self.plan.data.eod_id]) if self.id_map else self.plan.data.eod_id,
             "notes": self.plan.notes,
             "device": torch.cuda.get_device_name() if self.rank.device.type == "cuda" else platform.machine(),
             "versions": {name: __import__(name).__version__ for name in ("torch", "transformers")},

@@ -132,6 +132,21 @@ def read_corpus(folder: str, most_tokens: int | None = None, by: str | None = No
     }
 
 
+def supply(folder: str, by: str | None = None) -> dict[str, int]:
+    """Tokens of a folder of token shards, ends of documents included: `{"": n}`, or for each value of a column."""
+    fs, root = fsspec.core.url_to_fs(folder)
+    sums: dict[str, int] = {}
+    for name in sorted(n for n in fs.find(root) if n.endswith(".parquet")):
+        with fs.open(name, "rb") as handle:
+            table = pq.read_table(handle, columns=["n_tokens", *([by] if by else [])])
+        values = table[by].to_pylist() if by else [""] * table.num_rows
+        counts = table["n_tokens"].to_numpy() + 1
+        for value in set(values):
+            key = str(value or "")
+            sums[key] = sums.get(key, 0) + int(counts[np.array([v == value for v in values], bool)].sum())
+    return sums
+
+
 def common_ids(corpora: Sequence[Corpus], size: int) -> IdMap | None:
     """The map that all runs of a question share, or None if the tokenizer has no more ids than that.
 
