@@ -33,7 +33,7 @@ check: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
 # vLLM's own pins, and small models to serve; torchvision of the version that belongs to its torch. Some of what it

@@ -34,7 +34,12 @@ GROUPS: dict[str, tuple[str, str]] = {
     "tokenizer": ("stages.tokenize.cli", "Compare tokenizers on a corpus."),
 }
 #: Single commands of other packages: name -> module whose typer `app` holds that one command.
-COMMANDS: dict[str, str] = {"serve": "stages.llm.serve", "train": "training.command", "ablate": "training.ablate", "export-model": "training.export"}
+COMMANDS: dict[str, str] = {
+    "serve": "stages.llm.serve",
+    "train": "training.command",
+    "ablate": "training.ablate",
+    "export-model": "training.export",
+}
 
 
 def _app(name: str, module: str) -> typer.Typer:

@@ -83,7 +83,7 @@ def ablate(
         list[str] | None, typer.Option("--set", "-s", help="stage.key=value of the changed run; may be repeated.")
     ] = None,
     inputs: Annotated[list[str] | None, typer.Option("--input", "-i", help="Path, glob or URL to read.")] = None,
-    config: Annotated[str | None, typer.Option("--config", "-c", help="The config file (default: pipelines.yaml).")] = None,
+    config: Annotated[str | None, typer.Option("--config", "-c", help="Config file (default: pipelines.yaml).")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Folder (default: out/ablate/PIPELINE).")] = None,
     held: Annotated[
         str | None, typer.Option("--held-out", help="Token shards of the text to judge by (default: see above).")
@@ -138,7 +138,8 @@ def ablate(
 
 def sentence(what: str, result: Any) -> str:
     """The verdict in words."""
-    interval = f"{result.difference:+.4f} bits per byte, 95 % interval {result.low:+.4f} to {result.high:+.4f}, p = {result.p:.2g}"
+    bounds = f"{result.low:+.4f} to {result.high:+.4f}"
+    interval = f"{result.difference:+.4f} bits per byte, 95 % interval {bounds}, p = {result.p:.2g}"
     if result.verdict == "no difference found":
         most = max(abs(result.low), abs(result.high)) / result.first.mean()
         return f"{what}: no difference found ({interval}); one of more than {most:.1%} is unlikely"

@@ -34,8 +34,8 @@ def newest(folder: Path) -> Path | None:
 def save(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, place: dict[str, Any], keep: int
 ) -> None:
-    """Write `folder/step-N`, N being `place["step"]`; all ranks call it. The oldest beyond `keep` go, except those whose
-    place says `stage_end`."""
+    """Write `folder/step-N`, N being `place["step"]`; all ranks call it. The oldest beyond `keep` go, but
+    not those whose place says `stage_end`."""
     name = f"step-{place['step']:08d}"
     pending = folder / f"{name}.pending"
     weights, state = get_state_dict(model, optimizer)
@@ -60,7 +60,7 @@ def read_place(checkpoint: Path) -> dict[str, Any]:
 def restore(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put a checkpoint's weights and optimizer state into these; all ranks call it. ConfigError if they do not fit."""
     weights, state = get_state_dict(model, optimizer)
-    loaded = {"model": weights, "optimizer": state}
+    loaded: dict[str, Any] = {"model": weights, "optimizer": state}
     try:
         dcp.load(loaded, checkpoint_id=checkpoint)
     except Exception as error:

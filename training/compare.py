@@ -25,8 +25,8 @@ from training.proxy import Corpus, Proxy, apart_from, common_ids, proxy_nats
 
 @dataclass(frozen=True)
 class Comparison:
-    """Bits per byte of models of two corpora, `first` and `second`: float64 [seeds]. difference is second - first: below
-    0, the second trains better models. low, high: of the 95 % interval; p: of the paired test against no difference."""
+    """Bits per byte of models of two corpora, `first` and `second`: float64 [seeds]. difference: second - first; below
+    0 the second trains better models. low, high: of the 95 % interval; p: of the paired test against no difference."""
 
     first: np.ndarray
     second: np.ndarray
@@ -68,11 +68,13 @@ def compare(
     first: Corpus, second: Corpus, held: HeldOut, settings: Proxy, seeds: int, say: Callable[[str], None]
 ) -> Comparison:
     """Train `seeds` pairs of proxies on the corpora, without held-out documents and copies of them, and compare."""
-    for name, corpus in (("first", first), ("second", second)):
-        left = apart_from(corpus, held)
-        say(f"{name}: {len(left.names):,} documents, {left.tokens:,} tokens ({left.tokens / settings.tokens:.2f} of a run); "
-            f"{len(corpus.names) - len(left.names):,} held out or copies of those")  # fmt: skip
-    first, second = apart_from(first, held), apart_from(second, held)
+    apart = [apart_from(corpus, held) for corpus in (first, second)]
+    for name, before, left in zip(("first", "second"), (first, second), apart, strict=True):
+        say(
+            f"{name}: {len(left.names):,} documents, {left.tokens:,} tokens ({left.tokens / settings.tokens:.2f} of a "
+            f"run); {len(before.names) - len(left.names):,} held out, or copies of those"
+        )
+    first, second = apart
     id_map = common_ids([first, second], settings.vocabulary)
     nats: list[list[np.ndarray]] = [[], []]
     for seed in range(seeds):

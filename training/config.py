@@ -33,7 +33,7 @@ class Data(Strict):
 
     folder: str
     """Pack folder: local path or fsspec URL."""
-    share: float = Field(1.0, gt=0)
+    share: float = Field(default=1.0, gt=0)
     """Share of the stage's rows, relative to the other folders'."""
 
 
@@ -42,11 +42,11 @@ class Schedule(Strict):
 
     shape: Literal["constant", "cosine", "linear", "wsd"] = "cosine"
     """`wsd` (warm-up, stable, decay) stays and then falls linearly over the last `decay` of the stage."""
-    warmup: float = Field(0.0, ge=0)
+    warmup: float = Field(default=0.0, ge=0)
     """Steps over which the rate rises from 0: a share of the stage below 1, else a number of steps."""
-    final: float = Field(0.1, ge=0)
+    final: float = Field(default=0.1, ge=0)
     """Factor at the end of the stage."""
-    decay: float = Field(0.2, gt=0, le=1)
+    decay: float = Field(default=0.2, gt=0, le=1)
     """Share of the stage over which `wsd` falls."""
 
 
@@ -61,14 +61,14 @@ class Stage(Strict):
     """Optimizer steps; or give `tokens`; or neither, for `epochs`."""
     tokens: Positive | None = None
     """Tokens to train on, rounded down to whole steps."""
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(default=1.0, gt=0)
     """Passes over the data, if neither steps nor tokens are given."""
     batch_rows: Positive | None = None
     """Rows of a global batch, over all ranks and micro-batches. Default: StepLaw, for the tokens of all stages."""
-    learning_rate: float | None = Field(None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
     """Highest rate. Default: StepLaw in the first stage, later where the stage before it ended."""
     schedule: Schedule = Schedule()
-    rope_theta: float | None = Field(None, gt=0)
+    rope_theta: float | None = Field(default=None, gt=0)
     """Base of RoPE from this stage on (ABF: raised before long context). Default: as before."""
 
 
@@ -85,14 +85,14 @@ class Evaluation(Strict):
     """Not to train on these documents where the packed rows hold them, by their ids: their labels are taken away."""
     by: list[str] = ["source", "language"]
     """Columns by whose value the loss is also given."""
-    yarn: float | None = Field(None, gt=1)
+    yarn: float | None = Field(default=None, gt=1)
     """After the last stage also evaluate rows so many times as long, with YaRN, and with Dual Chunk Attention."""
 
 
 class Balance(Strict):
     """Load balance of experts."""
 
-    coefficient: float = Field(0.008, ge=0)
+    coefficient: float = Field(default=0.008, ge=0)
     """Factor of the loss, which is 1 per layer at perfect balance (Qwen3-MoE's 0.001 is of 8 times that)."""
 
 
@@ -108,13 +108,13 @@ class Checkpoints(Strict):
 class Optimizer(Strict):
     """AdamW."""
 
-    beta1: float = Field(0.9, ge=0, lt=1)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the mean of gradients."""
-    beta2: float = Field(0.95, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
     """Decay of the mean of squared gradients."""
-    weight_decay: float = Field(0.1, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
     """Of matrices; norms and biases have none."""
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient, over all ranks."""
 
 
@@ -146,9 +146,9 @@ class Training(Strict):
     """SHA-256 or file of the tokenizer that the data must be made with. Default: whichever the first folder says."""
     workers: Positive = 1
     """Ranks: processes that train together, one a GPU where there are GPUs."""
-    restarts: int = Field(3, ge=0)
+    restarts: int = Field(default=3, ge=0)
     """How often Ray Train starts the workers again after one died."""
-    peak_tflops: float | None = Field(None, gt=0)
+    peak_tflops: float | None = Field(default=None, gt=0)
     """Peak of one rank's device in the training's precision, for MFU. Default: known for NVIDIA A100, H100, H200."""
     log_every: Positive = 10
     """Steps between two lines on the screen; the log has every step."""
@@ -162,7 +162,7 @@ class Training(Strict):
 
     def model_shape(self) -> Shape:
         """The model's shape, with the re-mapped vocabulary if there is one. ConfigError for an unknown name or key."""
-        chosen = {"name": self.model} if isinstance(self.model, str) else dict(self.model)
+        chosen: dict[str, Any] = {"name": self.model} if isinstance(self.model, str) else dict(self.model)
         name = str(chosen.pop("name", ""))
         if self.vocabulary:
             chosen["vocabulary"] = self.vocabulary
@@ -246,7 +246,8 @@ def keys(model: type[AnyStrict], options: Sequence[str], flag: str) -> AnyStrict
         key, equals, text = option.partition("=")
         if not equals or key not in model.model_fields:
             known = list(model.model_fields)
-            raise ConfigError(f"{flag} {option}: expected key=value{nearest(key, known) or '; keys are ' + ', '.join(known)}")
+            hint = nearest(key, known) or "; keys are " + ", ".join(known)
+            raise ConfigError(f"{flag} {option}: expected key=value{hint}")
         data[key] = yaml.safe_load(text)
     try:
         return model(**data)
@@ -264,10 +265,8 @@ def _set(data: dict[str, Any], option: str) -> tuple[str | int, ...]:
     here: Any = data
     try:
         for part in loc[:-1]:
-            if isinstance(part, str) and isinstance(here, dict):
-                here = here.setdefault(part, {})
-            else:
-                here = here[part]
+            inside = isinstance(part, str) and isinstance(here, dict)
+            here = here.setdefault(part, {}) if inside else here[part]
         here[loc[-1]] = yaml.safe_load(text) if text else None
     except (IndexError, KeyError, TypeError) as error:
         raise ConfigError(f"--set {option}: the file has no '{target}'") from error

@@ -63,7 +63,8 @@ def export(
     about = training_folder / "training.json"
     found = training_folder / "checkpoints" / checkpoint if checkpoint else newest(training_folder / "checkpoints")
     if not about.is_file() or found is None or not (found / "place.json").is_file():
-        raise ConfigError(f"{training_folder}: no training with {f'the checkpoint {checkpoint}' if checkpoint else 'a checkpoint'}")
+        wanted = f"the checkpoint {checkpoint}" if checkpoint else "a checkpoint"
+        raise ConfigError(f"{training_folder}: no training with {wanted}")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: is not empty; give another folder")
     facts: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
@@ -124,4 +125,5 @@ def command(
         file,
         without_tokenizer,
     )
-    Console(highlight=False).print(f"{folder}: {checkpoint or 'the newest checkpoint'} of {training_folder}", soft_wrap=True)
+    said = f"{folder}: {checkpoint or 'the newest checkpoint'} of {training_folder}"
+    Console(highlight=False).print(said, soft_wrap=True)

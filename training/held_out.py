@@ -73,12 +73,13 @@ def read(folder: str, documents: int, by: Sequence[str] = ()) -> HeldOut:
         raise ConfigError(f"{folder}: its files were made by different tokenizers")
     chosen = sorted(found)[:documents]
     sha256, eod = facts.pop()
+    assert eod is not None and sha256 is not None
     held = HeldOut([], [], np.empty(0, np.int64), {c: [] for c in by}, int(eod), sha256.decode())
     n_bytes = []
     for i in sorted({c[2] for c in chosen}):
-        rows = sorted(c[3] for c in chosen if c[2] == i)
+        some = sorted(c[3] for c in chosen if c[2] == i)
         with fs.open(files[i], "rb") as handle:
-            table = pq.read_table(handle, columns=["doc_id", "input_ids", "n_bytes", *by]).take(pa.array(rows))
+            table = pq.read_table(handle, columns=["doc_id", "input_ids", "n_bytes", *by]).take(pa.array(some))
         held.names += table["doc_id"].to_pylist()
         held.ids += [row.values.to_numpy() for row in table["input_ids"]]
         n_bytes += table["n_bytes"].to_pylist()

@@ -66,12 +66,16 @@ def _on_ray(training: Training, say: Callable[[str], None]) -> None:
     gpu = torch.cuda.is_available()
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    ray.init(
-        **({} if attached else {"address": "local", "include_dashboard": False, "object_store_memory": 128 << 20}),
-        **({} if attached or gpu else {"num_cpus": max(training.workers + 1, os.cpu_count() or 1)}),
-        logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}},
-    )
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    settings: dict[str, Any] = {
+        "logging_level": "ERROR",
+        "runtime_env": {"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": threads}},
+    }
+    if not attached:
+        settings |= {"address": "local", "include_dashboard": False, "object_store_memory": 128 << 20}
+        if not gpu:
+            settings["num_cpus"] = max(training.workers + 1, os.cpu_count() or 1)  # one for the controller
+    ray.init(**settings)
     say(f"{training.workers} workers on Ray; log in {output}/log.jsonl")
     trainer = TorchTrainer(
         _worker,
@@ -87,8 +91,8 @@ def _on_ray(training: Training, say: Callable[[str], None]) -> None:
     except Exception as error:
         cause = str(getattr(error, "training_failed_error", error) or error).strip().splitlines() or ["unknown"]
         raise CurationError(
-            f"the training failed {training.restarts + 1} times, or in a way that a restart does not mend: {cause[-1]}; "
-            f"the same command goes on from the newest checkpoint in {output}/checkpoints"
+            f"the training failed {training.restarts + 1} times, or in a way that a restart does not mend: {cause[-1]};"
+            f" the same command goes on from the newest checkpoint in {output}"
         ) from error
     finally:
         ray.shutdown()

@@ -68,7 +68,9 @@ def dual_chunk_attention(
     for start in range(0, query.shape[2], _QUERIES):
         i = slice(start, start + _QUERIES)
         apart = (chunks[:, i, None] - chunks[:, None, :])[:, None]
-        seen = (now.documents[:, i, None] == now.documents[:, None, :]) & (positions[:, i, None] >= positions[:, None, :])
+        seen = (now.documents[:, i, None] == now.documents[:, None, :]) & (
+            positions[:, i, None] >= positions[:, None, :]
+        )
         scores = torch.where(
             apart == 0,
             same[:, :, i] @ turned.mT,

@@ -255,7 +255,7 @@ class Trainer:
         sums = torch.tensor([(labels[:, 1:] != IGNORED).sum() for _, _, labels, _ in micro]).sum()
         predictions = max(int(all_ranks(sums.to(device, torch.int64)).item()), 1)
         counts = self._count(micro) if self.balance.layers and len(micro) > 1 else None
-        total, uneven = torch.zeros((), dtype=torch.float64, device=device), 0.0
+        total, uneven = torch.zeros(2, dtype=torch.float64, device=device).unbind()
         for ids, positions, labels, mask in micro:
             with self.balance.recording(mask):
                 nats = self.model(ids, positions, labels)
@@ -264,9 +264,9 @@ class Trainer:
                 counts = all_ranks(self.balance.counts()) if counts is None else counts
                 balance = self.balance.loss(counts)
                 loss = loss + self.training.balance.coefficient * world * balance
-                uneven += balance.detach()
+                uneven = uneven + balance.detach()
             loss.backward()
-            total += nats.detach().double()
+            total = total + nats.detach().double()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.optimizer.clip)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         rate = self.plan.stage(step).rate(step)
@@ -283,7 +283,7 @@ class Trainer:
             "grad_norm": float(norm),
         }
         if counts is not None:
-            line["balance"] = float(all_ranks(torch.as_tensor(uneven))) / self.balance.layers
+            line["balance"] = all_ranks(uneven).item() / self.balance.layers
             line["overload"] = overload(counts).mean().item()
         return line | self._speed(step, time.perf_counter() - began)
 
@@ -359,9 +359,8 @@ def train(training: Training, say: Callable[[str], None] = print, tell: Callable
             say(note)
         log.write(trainer.step, event="start", ranks=places)
         where = f"going on at step {trainer.step}" if trainer.step else "starting"
-        say(
-            f"{where} of {trainer.plan.steps:,}, {trainer.plan.tokens:,} tokens, {rank.world} ranks on {rank.device.type}"
-        )
+        plan = trainer.plan
+        say(f"{where} of {plan.steps:,}, {plan.tokens:,} tokens, {rank.world} ranks on {rank.device.type}")
     try:
         _run(trainer, log, tell)
     finally:
@@ -389,10 +388,8 @@ def _run(trainer: Trainer, log: Log | None, tell: Callable[[dict], None] | None)
             log.write(step, **line)
             if done % training.log_every == 0 or done in ends:
                 mfu = f", MFU {line['mfu']:.1%}" if "mfu" in line else ""
-                say(
-                    f"{line['stage']} {done:,}/{plan.steps:,}: loss {line['loss']:.4f}, rate {line['learning_rate']:.2e}, "
-                    f"{line['tokens_per_s']:,.0f} tokens/s{mfu}"
-                )
+                rates = f"rate {line['learning_rate']:.2e}, {line['tokens_per_s']:,.0f} tokens/s{mfu}"
+                say(f"{line['stage']} {done:,}/{plan.steps:,}: loss {line['loss']:.4f}, {rates}")
         wanted = training.evaluation
         if wanted is not None and (done % wanted.every == 0 or done in ends):
             judge(done)

@@ -35,7 +35,7 @@ def group() -> None:
 class MixFit(Strict):
     """The file of `curation mix fit`."""
 
-    domains: dict[str, str] = {}
+    domains: dict[str, str] = Field(default={})
     """Name -> folder of token shards. Or leave it out and give `data` and `column`."""
     data: str | None = None
     """Folder of token shards whose documents belong to the domains that `column` names."""
@@ -45,21 +45,21 @@ class MixFit(Strict):
     """Folder of token shards with the text the models are to be good at; never trained on, nor near copies of it."""
     target_column: str | None = None
     """Column of the parts of the target that are fitted one by one. Default: one part."""
-    target_weights: dict[str, float] = {}
+    target_weights: dict[str, float] = Field(default={})
     """Weights of the parts in the objective. Default: each part by its bytes."""
     output: str = "out/mix-fit"
     """Folder for runs and result."""
-    runs: int = Field(32, ge=8)
+    runs: int = Field(default=32, ge=8)
     """Mixtures to train. RegMix has 512 for 17 domains; a few per domain are the least."""
     kind: Literal["auto", "log_linear", "lightgbm"] = "auto"
     """The regression; `auto` takes the one with the smaller error on runs it has not seen."""
-    budget_tokens: float | None = Field(None, gt=0)
+    budget_tokens: float | None = Field(default=None, gt=0)
     """Tokens of the training the shares are for. With it no domain gets more than it can supply in `max_epochs`."""
-    max_epochs: float = Field(4.0, gt=0)
+    max_epochs: float = Field(default=4.0, gt=0)
     """Most times a domain may be repeated in that training."""
     seed: int = 0
     """Of the mixtures; run i has the seed i."""
-    proxy: dict[str, Any] = {}
+    proxy: dict[str, Any] = Field(default={})
     """Keys of the proxy: model, tokens, length, batch_rows, learning_rate, vocabulary, held_out."""
 
 
@@ -77,7 +77,9 @@ def _load(path: str) -> MixFit:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     except (ValidationError, TypeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "expected a mapping"}
+        if not isinstance(error, ValidationError):
+            raise ConfigError(f"{path}:1: expected a mapping") from error
+        first = error.errors()[0]
         raise ConfigError(f"{path}: key '{'.'.join(map(str, first['loc']))}': {first['msg'].lower()}") from error
     if bool(made.domains) == bool(made.data):
         raise ConfigError(f"{path}: give either `domains` or `data`")
@@ -129,14 +131,15 @@ def fit(
     mixtures = np.concatenate(drawn)
     folder = Path(wanted.output)
     folder.mkdir(parents=True, exist_ok=True)
-    about = json.dumps([settings.model_dump(), id_map and id_map.digest, held.names, names, list(corpora[names[0]].names)])
+    documents = [[name, corpus.names] for name, corpus in corpora.items()]
+    about = json.dumps([settings.model_dump(), id_map and id_map.digest, held.names, documents])
     digest = hashlib.sha256(about.encode()).hexdigest()[:16]
     log = folder / "runs.jsonl"
     done = {}
     for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
         row = json.loads(line)
         if row["question"] != digest:
-            raise ConfigError(f"{log}: its runs answer another question (data, proxy or target differ); give another output")
+            raise ConfigError(f"{log}: its runs are of other data, proxies or targets; give another output")
         done[row["run"]] = row
     shares, losses = [], []
     for i, mixture in enumerate(mixtures):
@@ -169,14 +172,15 @@ def fit(
         table.add_row(name, f"{found.shares[name]:.1%}", f"{own:.1%}", epochs)
     out.print(table)
     out.print(
-        f"{found.loss:.4f} bits per byte by {found.kind}, {found.prior_loss:.4f} in the domains' own proportions; "
-        f"error on runs not seen {found.error:.4f} of a spread of {found.spread:.4f}, rank correlation {found.rank:.2f}",
+        f"{found.loss:.4f} bits per byte by {found.kind}, {found.prior_loss:.4f} in the domains' own shares; error "
+        f"on runs not seen {found.error:.4f} of a spread of {found.spread:.4f}, rank correlation {found.rank:.2f}",
         soft_wrap=True,
     )
     if found.caution:
         out.print(f"warning: {found.caution}", style="yellow", soft_wrap=True)
     rule = {"shares": [{"column": wanted.column, "ratios": {name: round(found.shares[name], 6) for name in names}}]}
-    note = f"# By proxy runs; {found.caution or 'error on runs not seen: ' + format(found.error, '.4f') + ' bits per byte'}\n"
+    trust = found.caution or f"error on runs not seen: {found.error:.4f} bits per byte"
+    note = f"# By {wanted.runs} proxy runs; {trust}\n"
     (folder / "shares.yaml").write_text(note + yaml.safe_dump(rule, sort_keys=False), encoding="utf-8")
     out.print(f"  {folder}/shares.yaml: keys of a recipe of the stage `mix`", soft_wrap=True)
 

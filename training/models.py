@@ -140,19 +140,19 @@ def transformers_config(shape: Shape, attention: str = "sdpa") -> Any:
         return Qwen2Config(**common)
     if shape.family == "qwen3":
         return Qwen3Config(**common, head_dim=shape.head_dim, attention_bias=False)
-    return Qwen3MoeConfig(
-        **common,
-        head_dim=shape.head_dim,
-        attention_bias=False,
-        num_experts=shape.experts,
-        num_experts_per_tok=shape.active_experts,
-        moe_intermediate_size=shape.expert_feed_forward,
-        norm_topk_prob=True,
-        decoder_sparse_step=1,
-        mlp_only_layers=[],
-        output_router_logits=False,  # transformers' own loss pools all layers; `balance.py` does not
-        router_aux_loss_coef=0.0,
-    )
+    experts: dict[str, Any] = {
+        "head_dim": shape.head_dim,
+        "attention_bias": False,
+        "num_experts": shape.experts,
+        "num_experts_per_tok": shape.active_experts,
+        "moe_intermediate_size": shape.expert_feed_forward,
+        "norm_topk_prob": True,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "output_router_logits": False,  # transformers' own loss pools all layers; `balance.py` does not
+        "router_aux_loss_coef": 0.0,
+    }
+    return Qwen3MoeConfig(**common, **experts)
 
 
 class LanguageModel(nn.Module):

@@ -7,6 +7,7 @@ StepLaw advises when the file names none, the learning rate over all stages, and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from curation.errors import ConfigError
 from training.config import Data, Stage, Training
@@ -42,7 +43,7 @@ class TrainingPlan:
 
 def folders(stage: Stage) -> list[Data]:
     """The pack folders of a stage."""
-    return [Data(folder=stage.data)] if isinstance(stage.data, str) else stage.data
+    return [Data(folder=stage.data, share=1.0)] if isinstance(stage.data, str) else stage.data
 
 
 def _tokens(stage: Stage) -> int:
@@ -73,7 +74,9 @@ def decide(training: Training) -> TrainingPlan:
             caution = f" ({batch_advice.caution})" if batch_advice.caution else ""
             notes.append(f"stage '{stage.name}': batch of {rows} rows of {length:,} tokens, by StepLaw{caution}")
         batches.append(rows)
-        long = {"tokens": stage.tokens} if stage.tokens else {"steps": stage.steps} if stage.steps else {}
+        long: dict[str, Any] = (
+            {"tokens": stage.tokens} if stage.tokens else {"steps": stage.steps} if stage.steps else {}
+        )
         stages.append(
             TrainingStage(
                 name=stage.name,

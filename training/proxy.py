@@ -36,17 +36,17 @@ class Proxy(Strict):
 
     model: str = "proxy-qwen3"
     """A name of `training.models.SHAPES`."""
-    vocabulary: int = Field(8192, ge=2)
+    vocabulary: int = Field(default=8192, ge=2)
     """Ids to keep, the most frequent of all data."""
-    length: int = Field(512, ge=8)
+    length: int = Field(default=512, ge=8)
     """Tokens of a row."""
-    batch_rows: int = Field(16, ge=1)
+    batch_rows: int = Field(default=16, ge=1)
     """Rows of a step."""
-    tokens: int = Field(2_000_000, ge=1)
+    tokens: int = Field(default=2_000_000, ge=1)
     """Tokens of a run, rounded down to whole steps."""
-    learning_rate: float | None = Field(None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
     """Highest rate. Default: StepLaw, cut to 0.01."""
-    held_out: int = Field(512, ge=1)
+    held_out: int = Field(default=512, ge=1)
     """Documents to judge by, at most."""
 
     @property
@@ -54,7 +54,7 @@ class Proxy(Strict):
         """Optimizer steps of a run. ConfigError if the tokens do not fill ten."""
         steps = self.tokens // (self.length * self.batch_rows)
         if steps < 10:
-            raise ConfigError(f"{self.tokens:,} tokens make {steps} steps of {self.batch_rows} x {self.length}: too few")
+            raise ConfigError(f"{self.tokens:,} tokens are too few: {steps} steps of {self.batch_rows} x {self.length}")
         return steps
 
 
@@ -158,7 +158,7 @@ def common_ids(corpora: Sequence[Corpus], size: int) -> IdMap | None:
     if size >= first.vocab_size:
         return None
     # Each corpus counts alike, however large it is: a map that favours one would favour its runs.
-    counts = sum(c.counts() / c.tokens for c in corpora)
+    counts = np.sum([c.counts() / c.tokens for c in corpora], axis=0)
     return IdMap.fit((counts * 1e9).astype(np.int64), size, first.eod_id)
 
 
@@ -170,8 +170,9 @@ def _stream(corpus: Corpus, tokens: int, rng: np.random.Generator) -> tuple[np.n
         order = rng.permutation(len(lengths))
         upto = np.searchsorted(np.cumsum(lengths[order]), tokens - have) + 1
         chosen = order[:upto]
-        within = np.arange(lengths[chosen].sum()) - np.repeat(np.cumsum(lengths[chosen]) - lengths[chosen], lengths[chosen])
-        ids.append(corpus.ids[within + np.repeat(corpus.starts[chosen], lengths[chosen])])
+        sizes = lengths[chosen]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        ids.append(corpus.ids[within + np.repeat(corpus.starts[chosen], sizes)])
         positions.append(within)
         have += len(within)
     return np.concatenate(ids)[:tokens], np.concatenate(positions)[:tokens]
@@ -208,13 +209,14 @@ def train_proxy(
     some = next(iter(corpora.values()))
     model = build(shape(settings.model, vocabulary=id_map.size if id_map else some.vocab_size), seed).to(device)
     steps = settings.steps
-    rate = settings.learning_rate or step_law(parameters(model.shape)[2], steps * settings.batch_rows * settings.length)[0].value
+    tokens = steps * settings.batch_rows * settings.length
+    rate = settings.learning_rate or step_law(parameters(model.shape)[2], tokens)[0].value
     matrices = [w for w in model.parameters() if w.ndim > 1]
     others = [w for w in model.parameters() if w.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], lr=rate, betas=(0.9, 0.95)
     )
-    schedule = Schedule(shape="cosine", warmup=0.05, final=0.1)
+    schedule = Schedule(shape="cosine", warmup=0.05, final=0.1, decay=0.2)
     balance = GlobalBalance(model)
     ids, positions = rows_of(corpora, weights, steps * settings.batch_rows, settings.length, seed)
     for step in range(steps):

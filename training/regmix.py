@@ -18,6 +18,7 @@ it says that too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,9 @@ _BEST = 100
 _FOLDS = 5
 
 
-def draw_mixtures(prior: np.ndarray, count: int, seed: int | Sequence[int], caps: np.ndarray | None = None) -> np.ndarray:
+def draw_mixtures(
+    prior: np.ndarray, count: int, seed: int | Sequence[int], caps: np.ndarray | None = None
+) -> np.ndarray:
     """Shares of domains, float64 [count, domains], each row summing to 1 and below `caps` where there are some.
 
     prior: shares to draw around. ConfigError if the caps leave no mixture.
@@ -41,10 +44,10 @@ def draw_mixtures(prior: np.ndarray, count: int, seed: int | Sequence[int], caps
     rng, domains = np.random.default_rng(seed), len(prior)
     caps = np.ones(domains) if caps is None else np.minimum(caps, 1.0)
     if caps.sum() < 1 - 1e-9:
-        raise ConfigError(f"the domains can supply {caps.sum():.1%} of the tokens asked for; allow more epochs or fewer tokens")
+        raise ConfigError(f"the domains can supply {caps.sum():.1%} of the tokens; allow more epochs, or fewer tokens")
     # RegMix flattens the prior so that small domains are tried in more than traces.
     flat = prior**0.5 / (prior**0.5).sum()
-    strengths = np.exp(rng.uniform(*np.log(_STRENGTHS), count)) * domains
+    strengths = np.exp(rng.uniform(math.log(_STRENGTHS[0]), math.log(_STRENGTHS[1]), count)) * domains
     raw = rng.standard_gamma(np.maximum(strengths[:, None] * flat, 1e-3)) + 1e-12
     return under(raw / raw.sum(1, keepdims=True), caps)
 
@@ -128,9 +131,9 @@ _KINDS: dict[str, Callable[[], Any]] = {"log_linear": LogLinear, "lightgbm": Tre
 
 @dataclass(frozen=True)
 class Fit:
-    """Which mixture a regression takes to be best. shares, caps: by domain. loss: predicted there; prior_loss: at the
-    domains' own sizes. error: root mean square on runs left out of the fit, of the objective; spread: standard deviation
-    of the runs' losses, which is the error of knowing nothing; rank: Spearman's correlation on runs left out."""
+    """Which mixture a regression takes to be best: shares by domain. loss: predicted there; prior_loss: at the domains'
+    own sizes. error: root mean square on runs left out of the fit, of the objective; spread: standard deviation of the
+    runs' losses, which is the error of knowing nothing; rank: Spearman's correlation on runs left out."""
 
     kind: str
     shares: dict[str, float]
@@ -144,7 +147,10 @@ class Fit:
     def caution(self) -> str:
         """Why the answer may be worth nothing; empty if it may be used."""
         if self.error > 0.7 * self.spread:
-            return f"the regression predicts runs it has not seen hardly better than their mean does (error {self.error:.4f}, spread {self.spread:.4f}): train more runs, or longer ones"  # fmt: skip
+            return (
+                f"the regression predicts runs it has not seen hardly better than their mean does (error "
+                f"{self.error:.4f}, spread {self.spread:.4f}): train more runs, or longer ones"
+            )
         return ""
 
 

@@ -33,14 +33,14 @@ def documents(count, language, seed, longest=200):
     return [write(table, int(n), rng) for n in np.clip(rng.lognormal(4, 0.7, count), 2, longest)]
 
 
-def pack_folder(folder, docs, length, stage="s"):
+def pack_folder(folder, docs, length, stage="s", identity=IDENTITY):
     """Documents one after another in rows of `length`, cut where a row ends, with ends of documents; as a folder."""
     from stages.pack.shards import TokenizerIdentity, packed_table, write_folder
 
     ids, lens, names, starts, pieces = [], [], [], [], [0]
     free = length
     for i, doc in enumerate(docs):
-        whole, at = np.append(doc, EOD), 0
+        whole, at = np.append(doc, identity["eod_id"]), 0
         while at < len(whole):
             part = whole[at : at + free]
             ids.append(part)
@@ -52,7 +52,7 @@ def pack_folder(folder, docs, length, stage="s"):
             if not free:
                 pieces.append(0)
                 free = length
-    ids.append(np.full(free % length, EOD))
+    ids.append(np.full(free % length, identity["eod_id"]))
     pieces = [p for p in pieces if p]
     table = packed_table(
         np.concatenate(ids).astype(np.int32),
@@ -62,8 +62,7 @@ def pack_folder(folder, docs, length, stage="s"):
         pa.array(names),
         np.array(starts),
     )
-    identity = TokenizerIdentity(**IDENTITY)
-    write_folder(str(folder), stage, identity, length, [table])
+    write_folder(str(folder), stage, TokenizerIdentity(**identity), length, [table])
     return str(folder)
 
 

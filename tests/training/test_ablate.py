@@ -74,10 +74,22 @@ def ablate(config, name, stage, seeds):
     output = config.parent / f"out-{name}"
     options = [x for key in PROXY for x in ("-p", key)]
     gold = config.parent / "out-gold"
-    made = CliRunner().invoke(app, ["run", "gold", "-c", str(config), "-o", str(gold), "--inline"], catch_exceptions=False)
+    made = CliRunner().invoke(
+        app, ["run", "gold", "-c", str(config), "-o", str(gold), "--inline"], catch_exceptions=False
+    )
     assert made.exit_code == 0, made.output
     options += ["--held-out", str(gold / "tokens")]
-    command = ["ablate", name, "--without", f"planted_filters:{stage}", "-c", str(config), "-o", str(output), "--inline"]
+    command = [
+        "ablate",
+        name,
+        "--without",
+        f"planted_filters:{stage}",
+        "-c",
+        str(config),
+        "-o",
+        str(output),
+        "--inline",
+    ]
     done = CliRunner().invoke(app, [*command, "--seeds", str(seeds), *options], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output, json.loads((output / "ablation.json").read_text())
@@ -103,7 +115,9 @@ def test_mistakes_of_ablate_are_told_before_anything_runs(pipelines):
         return str(error.value)
 
     assert "what is to be changed" in refused()
-    assert "unknown" not in refused("--without", "tokenise") and "no stage 'tokenise'" in refused("--without", "tokenise")
+    assert "unknown" not in refused("--without", "tokenise") and "no stage 'tokenise'" in refused(
+        "--without", "tokenise"
+    )
     assert "did you mean 'tokens'" in refused("--without", "tokenize", "-p", "token=5")
     assert "has no stage `tokenize`" in refused("--without", "tokenize", "--inline", "-o", str(pipelines.parent / "o"))
 
@@ -115,9 +129,22 @@ def test_mix_fit_finds_the_domains_the_target_is_made_of(tmp_path):
         for number, name in enumerate(["one", "two", "three", "four"], 1)
     }
     target = token_shards(tmp_path / "target", {"one": documents(12, 1, 7), "two": documents(12, 2, 7)})
-    proxy = {"model": "tiny-qwen2", "vocabulary": 512, "length": 64, "batch_rows": 8, "tokens": 12_000, "learning_rate": 0.01}
+    proxy = {
+        "model": "tiny-qwen2",
+        "vocabulary": 512,
+        "length": 64,
+        "batch_rows": 8,
+        "tokens": 12_000,
+        "learning_rate": 0.01,
+    }
     config = tmp_path / "mix.yaml"
-    settings = {"domains": folders, "target": target, "target_column": "language", "output": str(tmp_path / "fit"), "runs": 14}
+    settings = {
+        "domains": folders,
+        "target": target,
+        "target_column": "language",
+        "output": str(tmp_path / "fit"),
+        "runs": 14,
+    }
     config.write_text(yaml.safe_dump(settings | {"proxy": proxy, "kind": "log_linear"}))
     done = CliRunner().invoke(app, ["mix", "fit", str(config)], catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -76,5 +76,7 @@ def test_a_training_ends_with_longer_rows(corpus):
     train(load(corpus("longer.yaml", model={"name": "tiny-qwen3", "vocabulary": 512}, evaluation=data)), lambda _: None)
     found = next(line for line in read_log(path.parent / "longer") if line.get("event") == "long_context")
     assert (found["trained_length"], found["length"]) == (64, 256) and found["documents"] > 5
-    values = [found[key] for key in ("cut to the trained length", "RoPE", "dual chunks", "YaRN", "YaRN and dual chunks")]
+    values = [
+        found[key] for key in ("cut to the trained length", "RoPE", "dual chunks", "YaRN", "YaRN and dual chunks")
+    ]
     assert all(0 < value < 8 for value in values) and len(set(values)) == 5
