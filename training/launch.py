@@ -9,7 +9,9 @@ keeps no place within an epoch. Under torchrun the same holds with `--max-restar
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,45 @@ def _worker(config: dict[str, Any]) -> None:
 
     if not torch.cuda.is_available():
         torch.set_num_threads(max(int(os.environ.get("OMP_NUM_THREADS", "1")), 1))
+    def say(line: str) -> None:
+        with _messages(config["output"]).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
     # The checkpoint is the loop's own, in the training's folder; Ray is told how far it has come.
-    train(Training(**config), lambda line: print(line, flush=True), lambda numbers: ray.train.report(numbers))
+    train(Training(**config), say, lambda numbers: ray.train.report(numbers))
+
+
+def _messages(output: str) -> Path:
+    """What rank 0 has to say. Ray would forward its output, but along with that of its own actors."""
+    return Path(output) / "messages.log"
+
+
+@contextmanager
+def _followed(file: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, and once more when it ends, new lines of a file are said."""
+    ended, at = threading.Event(), file.stat().st_size if file.exists() else 0
+
+    def follow() -> None:
+        nonlocal at
+        last = False
+        while not last:
+            last = ended.wait(0.5)
+            if not file.exists():
+                continue
+            with file.open("rb") as handle:
+                handle.seek(at)
+                for line in handle:
+                    if line.endswith(b"\n"):
+                        at += len(line)
+                        say(line.decode().rstrip("\n"))
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _on_ray(training: Training, say: Callable[[str], None]) -> None:
@@ -69,6 +108,7 @@ def _on_ray(training: Training, say: Callable[[str], None]) -> None:
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     settings: dict[str, Any] = {
         "logging_level": "ERROR",
+        "log_to_driver": False,
         "runtime_env": {"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": threads}},
     }
     if not attached:
@@ -87,7 +127,8 @@ def _on_ray(training: Training, say: Callable[[str], None]) -> None:
         ),
     )
     try:
-        trainer.fit()
+        with _followed(_messages(output), say):
+            trainer.fit()
     except Exception as error:
         cause = str(getattr(error, "training_failed_error", error) or error).strip().splitlines() or ["unknown"]
         raise CurationError(
