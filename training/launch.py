@@ -19,6 +19,30 @@ from curation.errors import ConfigError, CurationError
 from training.config import Training
 
 
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().resolve())
+
+
+def located(training: Training) -> Training:
+    """The training with absolute paths: a worker of Ray has a working folder of its own."""
+    stages = [
+        stage.model_copy(
+            update={
+                "data": _absolute(stage.data)
+                if isinstance(stage.data, str)
+                else [d.model_copy(update={"folder": _absolute(d.folder)}) for d in stage.data]
+            }
+        )
+        for stage in training.stages
+    ]
+    changes: dict[str, Any] = {"stages": stages, "output": str(Path(training.output).expanduser().resolve())}
+    if training.evaluation is not None:
+        changes["evaluation"] = training.evaluation.model_copy(update={"data": _absolute(training.evaluation.data)})
+    if training.tokenizer is not None and Path(training.tokenizer).is_file():
+        changes["tokenizer"] = _absolute(training.tokenizer)
+    return training.model_copy(update=changes)
+
+
 def under_torchrun() -> bool:
     """Whether torchrun, or another launcher that speaks its language, has started this process."""
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ)
@@ -36,6 +60,10 @@ def launch(training: Training, say: Callable[[str], None], how: str = "auto") ->
 
         train(training, say)
         return
+    from training.plan import decide
+
+    training = located(training)
+    decide(training)  # a mistake is told now, not by workers that start again and again
     _on_ray(training, say)
 
 
@@ -48,6 +76,7 @@ def _worker(config: dict[str, Any]) -> None:
 
     if not torch.cuda.is_available():
         torch.set_num_threads(max(int(os.environ.get("OMP_NUM_THREADS", "1")), 1))
+
     def say(line: str) -> None:
         with _messages(config["output"]).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -101,7 +130,7 @@ def _on_ray(training: Training, say: Callable[[str], None]) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    output = str(Path(training.output).resolve())
+    output = training.output
     gpu = torch.cuda.is_available()
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -119,7 +148,7 @@ def _on_ray(training: Training, say: Callable[[str], None]) -> None:
     say(f"{training.workers} workers on Ray; log in {output}/log.jsonl")
     trainer = TorchTrainer(
         _worker,
-        train_loop_config=training.model_dump() | {"output": output},
+        train_loop_config=training.model_dump(),
         scaling_config=ScalingConfig(num_workers=training.workers, use_gpu=gpu),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo"),
         run_config=RunConfig(
@@ -130,7 +159,7 @@ def _on_ray(training: Training, say: Callable[[str], None]) -> None:
         with _followed(_messages(output), say):
             trainer.fit()
     except Exception as error:
-        cause = str(getattr(error, "training_failed_error", error) or error).strip().splitlines() or ["unknown"]
+        cause = [line for line in str(error).splitlines() if line.strip()] or ["unknown"]
         raise CurationError(
             f"the training failed {training.restarts + 1} times, or in a way that a restart does not mend: {cause[-1]};"
             f" the same command goes on from the newest checkpoint in {output}"

@@ -67,12 +67,15 @@ def test_a_killed_rank_is_started_again_and_ends_as_if_nothing_had_been(corpus, 
     stages = [
         {"name": "a", "data": str(corpus().parent / "packs" / "a"), "steps": 40, "batch_rows": 8, "learning_rate": 0.01}
     ]
-    path = corpus("killed.yaml", stages=stages, workers=2)
+    # Relative to where the command is given, which is not where workers run.
+    path = corpus("killed.yaml", stages=[stages[0] | {"data": "packs/a"}], workers=2)
     output = Path(load(path).output)
     undisturbed = corpus("undisturbed.yaml", stages=stages, workers=2)
     command = [sys.executable, "-m", "curation", "train"]
-    quiet = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    running = subprocess.Popen([*command, str(path)], **quiet, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    quiet = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    running = subprocess.Popen(
+        [*command, str(path)], **quiet, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    )
     try:
         end, killed = time.monotonic() + 300, None
         while time.monotonic() < end and killed is None and running.poll() is None:
@@ -89,3 +92,14 @@ def test_a_killed_rank_is_started_again_and_ends_as_if_nothing_had_been(corpus, 
     assert len(starts) == 2 and starts[1]["step"] >= 5
     torchrun(2, undisturbed)
     assert losses(output) == losses(load(undisturbed).output)
+
+
+def test_a_mistake_in_the_data_is_told_before_any_worker_starts(corpus, tmp_path):
+    path = corpus("two.yaml", workers=2)
+    done = subprocess.run(
+        [sys.executable, "-m", "curation", "train", str(path), "--set", f"stages.0.data={tmp_path}/none"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "not a folder of packed rows" in done.stderr and "Traceback" not in done.stderr
