@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from conftest import documents, token_shards  # isort: skip
+from small_languages import documents, token_shards  # isort: skip
 from curation.cli import app
 from curation.errors import ConfigError
 

@@ -3,13 +3,15 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from training.config import load
 from training.logs import losses, read_log
-from training.loop import train
+from training.loop import Trainer, join, train
 
 
 def run(path, *sets):
@@ -95,3 +97,30 @@ def test_a_smaller_vocabulary_still_counts_all_bits(corpus):
     # About 60 ids are in use. Rare ones cost their frequency, which is more than a model of them would charge.
     assert judged[-1]["all"] < judged[0]["all"]
     assert exact[-1]["all"] * 0.8 < judged[-1]["all"] < exact[0]["all"]
+
+
+def test_documents_judged_by_are_not_trained_on(corpus):
+    """The held-out shards name documents that the packed rows hold, too."""
+    path = corpus()
+    shards = pq.read_table(path.parent / "tokens" / "one.parquet")
+    names = pa.array([f"a-{i}" for i in range(shards.num_rows)])
+    same = shards.set_column(shards.schema.get_field_index("doc_id"), "doc_id", names)
+    (path.parent / "same").mkdir()
+    pq.write_table(same.replace_schema_metadata(shards.schema.metadata), path.parent / "same" / "part.parquet")
+
+    def labels(**evaluation):
+        evaluation = {"data": str(path.parent / "same"), "documents": 12, "by": []} | evaluation
+        trainer = Trainer(load(corpus("hidden.yaml", evaluation=evaluation)), join(), lambda line: None)
+        return trainer, torch.cat([part for _, _, part, _ in trainer._micro_batches(1)])
+
+    _, everything = labels(exclude=False)
+    trainer, left = labels()
+    hidden = torch.zeros_like(left, dtype=torch.bool)
+    for row, pieces in enumerate(trainer.plan.data.documents(1)):
+        at = 0
+        for name, _, tokens in pieces:
+            hidden[row, at : at + tokens] = name in trainer.hidden
+            at += tokens
+    assert len(trainer.hidden) == 12 and hidden.any() and not hidden.all()
+    assert (left[hidden] == -100).all() and torch.equal(left[~hidden], everything[~hidden])
+    assert (everything[hidden] != -100).any()

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from conftest import EOD, documents, token_shards  # isort: skip
+from small_languages import EOD, documents, token_shards  # isort: skip
 from curation.errors import ConfigError
 from training import held_out
 from training.compare import compare, paired

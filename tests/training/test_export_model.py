@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from conftest import EOD  # isort: skip
+from small_languages import EOD  # isort: skip
 from curation.errors import ConfigError
 from training.checkpoint import load_weights, newest
 from training.config import load
@@ -62,7 +62,7 @@ def test_vllm_serves_what_was_trained(tmp_path):
     """A model is trained on one sentence until it knows it, exported with Qwen's tokenizer, served, and asked for it."""
     import numpy as np
     import yaml
-    from conftest import pack_folder
+    from small_languages import pack_folder
 
     from stages.tokenize.engine import Tokenizer
     from stages.tokenize.prepared import load as load_tokenizer
