@@ -111,12 +111,12 @@ def test_documents_judged_by_are_not_trained_on(corpus):
     def labels(**evaluation):
         evaluation = {"data": str(path.parent / "same"), "documents": 12, "by": []} | evaluation
         trainer = Trainer(load(corpus("hidden.yaml", evaluation=evaluation)), join(), lambda line: None)
-        return trainer, torch.cat([part for _, _, part, _ in trainer._micro_batches(1)])
+        return trainer, torch.cat([part for step in range(12) for _, _, part, _ in trainer._micro_batches(step)])
 
     _, everything = labels(exclude=False)
     trainer, left = labels()
     hidden = torch.zeros_like(left, dtype=torch.bool)
-    for row, pieces in enumerate(trainer.plan.data.documents(1)):
+    for row, pieces in enumerate(pieces for step in range(12) for pieces in trainer.plan.data.documents(step)):
         at = 0
         for name, _, tokens in pieces:
             hidden[row, at : at + tokens] = name in trainer.hidden
