@@ -101,6 +101,9 @@ def ablate(
     takes ten minutes. The documents judged by are never trained on, nor are near copies of them.
     """
     from curation.errors import ConfigError
+    from training.installed import check_installed
+
+    check_installed()
     from training import held_out
     from training.compare import compare
     from training.config import keys

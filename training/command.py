@@ -26,19 +26,15 @@ def train(
     Under torchrun, this is what it starts: torchrun --nproc-per-node 8 -m curation train CONFIG
     """
     from curation.errors import ConfigError
+    from training.installed import check_installed
+
+    check_installed()
     from training.config import load
 
     if launcher not in ("auto", "ray", "process"):
         raise ConfigError(f"--launcher {launcher}: expected ray, process or auto")
     chosen = [*(sets or ()), *([f"workers={workers}"] if workers else [])]
     training = load(config, chosen)
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"training needs the extra `train` ({error}): pip install -e '.[train]' -c constraints.txt"
-        ) from error
     from training.launch import launch
 
     out = Console(highlight=False)

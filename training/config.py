@@ -12,20 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from curation.errors import ConfigError
 from curation.registry import nearest
 from training.models import Shape, shape
+from training.strict import Strict
 
 Positive = Annotated[int, Field(ge=1)]
 AnyStrict = TypeVar("AnyStrict", bound="Strict")
-
-
-class Strict(BaseModel):
-    """A model without unknown keys; the strings below its fields are their descriptions."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class Data(Strict):
@@ -83,7 +78,7 @@ class Evaluation(Strict):
     """Documents to read, the same each time: those whose ids hash lowest."""
     exclude: bool = True
     """Not to train on these documents where the packed rows hold them, by their ids: their labels are taken away."""
-    by: list[str] = ["source", "language"]
+    by: list[str] = Field(default=["source", "language"])
     """Columns by whose value the loss is also given."""
     yarn: float | None = Field(default=None, gt=1)
     """After the last stage also evaluate rows so many times as long, with YaRN, and with Dual Chunk Attention."""

@@ -111,7 +111,9 @@ def command(
 ) -> None:
     """Write a trained model in Hugging Face's format, for transformers and vLLM."""
     from stages.tokenize.tokenizer_file import tokenizer_path
+    from training.installed import check_installed
 
+    check_installed()
     if kind not in ("bf16", "fp32"):
         raise ConfigError(f"--dtype {kind}: expected bf16 or fp32")
     file = None if without_tokenizer or tokenizer is None else tokenizer_path(tokenizer)

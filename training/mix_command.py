@@ -18,7 +18,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from training.config import Strict
+from training.strict import Strict
 
 if TYPE_CHECKING:
     from training.held_out import HeldOut
@@ -110,6 +110,9 @@ def fit(
     Writes shares for the stage `mix` to `shares.yaml`, and says how far they can be trusted.
     """
     from curation.errors import ConfigError
+    from training.installed import check_installed
+
+    check_installed()
     from training import held_out, regmix
     from training.config import keys
     from training.proxy import Proxy, apart_from, common_ids, proxy_nats

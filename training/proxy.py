@@ -23,11 +23,12 @@ from pydantic import Field
 from curation.errors import ConfigError, CurationError
 from training import held_out
 from training.balance import GlobalBalance
-from training.config import Schedule, Strict
+from training.config import Schedule
 from training.held_out import HeldOut
 from training.laws import step_law
 from training.models import IGNORED, LanguageModel, build, parameters, shape
 from training.schedule import factor
+from training.strict import Strict
 from training.vocabulary import IdMap
 
 
