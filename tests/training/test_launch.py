@@ -60,6 +60,9 @@ def test_other_numbers_of_ranks_go_on_with_the_same_losses(corpus):
     expected, found = losses(load(whole).output), losses(load(cut).output)
     assert len(found) == 12
     np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=5e-5)
+    # Experts are balanced over all ranks: three of them see what one saw.
+    uneven = [[x["balance"] for x in read_log(load(p).output) if "loss" in x] for p in (whole, cut)]
+    np.testing.assert_allclose(uneven[1], uneven[0], rtol=1e-3)
 
 
 @pytest.mark.slow
