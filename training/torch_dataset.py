@@ -70,6 +70,8 @@ class PackedLoader(DataLoader):
     may be loaded by any rank of any `world`; do it before iterating.
     """
 
+    dataset: PackedDataset
+
     def __init__(
         self,
         plan: Plan,

@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from curation.errors import ConfigError  # noqa: E402
-from training.data import Plan  # noqa: E402
-from training.torch_dataset import PackedDataset, PackedLoader  # noqa: E402
+from curation.errors import ConfigError
+from training.data import Plan
+from training.torch_dataset import PackedDataset, PackedLoader
 
 
 @pytest.fixture
