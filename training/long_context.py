@@ -66,18 +66,18 @@ def dual_chunk_attention(
     far = _rotate(query, torch.full_like(within, c - 1), now.frequencies)
     parts = []
     for start in range(0, query.shape[2], _QUERIES):
-        i = slice(start, start + _QUERIES)
-        apart = (chunks[:, i, None] - chunks[:, None, :])[:, None]
-        seen = (now.documents[:, i, None] == now.documents[:, None, :]) & (
-            positions[:, i, None] >= positions[:, None, :]
-        )
+        i, j = slice(start, start + _QUERIES), slice(0, start + _QUERIES)  # no key behind the queries is seen
+        keys = turned[:, :, j].mT
+        apart = (chunks[:, i, None] - chunks[:, None, j])[:, None]
+        seen = now.documents[:, i, None] == now.documents[:, None, j]
+        seen &= positions[:, i, None] >= positions[:, None, j]
         scores = torch.where(
             apart == 0,
-            same[:, :, i] @ turned.mT,
-            torch.where(apart == 1, after[:, :, i] @ turned.mT, far[:, :, i] @ turned.mT),
+            same[:, :, i] @ keys,
+            torch.where(apart == 1, after[:, :, i] @ keys, far[:, :, i] @ keys),
         )
         scores = (scores.float() * scale).masked_fill(~seen[:, None], -math.inf)
-        parts.append(scores.softmax(-1).to(value.dtype) @ value)
+        parts.append(scores.softmax(-1).to(value.dtype) @ value[:, :, j])
     return torch.cat(parts, 2)
 
 
@@ -151,7 +151,10 @@ def evaluate_longer(trainer: Trainer, factor: float) -> dict[str, Any]:
         held.tokenizer_sha256,
     )
 
+    longest = max(map(len, some.ids))  # rows need not be longer than that
+
     def judge(length: int) -> float:
+        length = min(length, longest)
         nats = held_out.document_nats(trainer.model, some, length, trainer.id_map, 1)
         return round(held_out.bits_per_byte(nats, some)["all"], 5)
 
