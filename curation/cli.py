@@ -30,6 +30,10 @@ GROUPS: dict[str, tuple[str, str]] = {
     "dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote."),
     "shards": ("stages.pack.cli", "Check, describe and export the shards a trainer reads."),
     "mix": ("training.mix_command", "Find shares of domains for the stage `mix` by proxy runs."),
+    "decontaminate": (
+        "stages.filter.decontaminate_commands",
+        "Index the benchmarks that `decontaminate` keeps out of a corpus.",
+    ),
     "classifiers": ("classifiers.cli", "Train and judge the models that label documents."),
     "tokenizer": ("stages.tokenize.cli", "Compare tokenizers on a corpus."),
 }

@@ -1,0 +1,129 @@
+"""Drops documents that repeat items of benchmarks, so that a test of the trained model measures what it should.
+
+Two things are asked of a stretch of a document. Does it hold a run of an item's words (Qwen2.5-Coder: 10-grams;
+Qwen2.5-Math: 13-grams)? And how much of the item does it hold in order, with other words between or in place of some
+(Qwen2.5-Math: a longest common subsequence over 0.6)? The first finds copies of a part, the second paraphrases.
+
+Trade-off: words are compared as they are written. A translation, or a problem told anew with the same numbers, is not
+found; that would take a model a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, PrivateAttr
+
+from curation.errors import ConfigError
+from curation.stage import Filter, Outcome
+
+if TYPE_CHECKING:
+    from stages.filter.benchmark_index import Benchmarks
+
+#: Characters of a document that the report shows.
+_EXCERPT = 160
+
+
+class Decontaminate(Filter, name="decontaminate"):
+    """Drops documents that repeat a benchmark's question or answer, word for word or nearly.
+
+    `index` is a file that `curation decontaminate index` made of benchmark files. Words are compared without case,
+    accents, punctuation and spacing, numbers as they are. A document goes if a stretch of it about as long as an item
+    has a run of `ngram` of the item's words (all of a shorter item), or, in order, more than `min_lcs` of them and ten
+    at least. `match` asks for one of the two (`either`), for both, or for one only. In programs (HumanEval, MBPP) every
+    sign is a word; there `code_ngram` and `code_min_lcs` must both hold, for any two loops have half of their signs in common. A run
+    by itself counts with at least 0.3 of the item in order around it.
+
+    Items of fewer than 8 words, or 40 code tokens, say nothing of their own and are not in the index; of an item longer
+    than 512 words the first 512 count.
+
+    Drop reasons: `benchmark_ngram` (there is such a run), `benchmark_similar` (there is none). The detail names the item
+    and quotes the document: `gsm8k/17 question lcs=0.93 run=27: "…"`. Counters: `found=<benchmark>`, `compared`.
+
+    Sources: Qwen2.5-Coder (Hui et al. 2024, section 5), Qwen2.5-Math (Yang et al. 2024, section 4).
+    """
+
+    index: str = Field(description="file that `curation decontaminate index` wrote (path or URL)")
+    ngram: int = Field(13, ge=5, le=64, description="words of a run that counts; Qwen2.5-Coder takes 10")
+    min_lcs: float = Field(
+        0.6, ge=0.3, le=1, description="a stretch is similar if it has more than this share of an item's words in order"
+    )
+    match: Literal["either", "both", "ngram", "lcs"] = Field(
+        "either", description="whether a run, similarity, one of them or both make a document go"
+    )
+    code_min_lcs: float = Field(0.75, ge=0.3, le=1, description="as `min_lcs`, of code tokens")
+    code_ngram: int = Field(10, ge=5, le=64, description="code tokens of a run that counts in programs")
+    parts: list[Literal["question", "answer"]] = Field(
+        ["question", "answer"], min_length=1, description="parts of the items to look for"
+    )
+
+    _benchmarks: Benchmarks | None = PrivateAttr(None)
+
+    def check(self) -> None:
+        from stages.filter.benchmark_index import load_index
+
+        if not load_index(self.index, self.parts).items:
+            raise ConfigError(f"decontaminate: {self.index} holds no {' or '.join(self.parts)}")
+
+    def files(self) -> Sequence[str]:
+        return [self.index]
+
+    def setup(self) -> None:
+        from stages.filter.benchmark_index import load_index
+
+        self._benchmarks = load_index(self.index, self.parts)
+        self(pa.table({"text": pa.array(["compile"], pa.large_string())}))
+        self.metrics.counters.clear()
+
+    def __call__(self, docs: pa.Table) -> Outcome:
+        if self._benchmarks is None:
+            self.setup()
+        assert self._benchmarks is not None
+        reason: list[str | None] = [None] * docs.num_rows
+        detail: list[str | None] = [None] * docs.num_rows
+        for kind in self._benchmarks.seeds:
+            self._look_for(kind, docs, reason, detail)
+        return Outcome(docs, dropped=pa.array(reason, pa.string()), detail=pa.array(detail, pa.string()))
+
+    def _look_for(self, kind: str, docs: pa.Table, reason: list[str | None], detail: list[str | None]) -> None:
+        """Note the documents that repeat an item of this kind, unless they are noted already."""
+        from stages.filter.benchmark_index import words_and_places, words_of
+        from stages.filter.item_overlap import find_items
+
+        assert self._benchmarks is not None
+        match, ngram, min_lcs = self.match, self.ngram, self.min_lcs
+        if kind == "code":
+            match, ngram, min_lcs = "both", self.code_ngram, self.code_min_lcs
+        words, starts = words_of(docs["text"], kind)
+        n = docs.num_rows
+        item, begin, end, run = (np.zeros(n, np.int64) for _ in range(4))
+        share = np.zeros(n)
+        compared = find_items(
+            words, starts, *self._benchmarks.seeds[kind].arrays(), ngram, 2.0 if match == "ngram" else min_lcs,
+            match in ("either", "ngram"), match == "both", item, begin, end, share, run,
+        )  # fmt: skip
+        self.metrics.count("compared", compared)
+        for row in np.flatnonzero(item >= 0).tolist():
+            if reason[row] is not None:
+                continue
+            found = {
+                name: self._benchmarks.items[kind][name][item[row]].as_py() for name in ("benchmark", "item", "part")
+            }
+            text = docs["text"].slice(row, 1)
+            _, begins, ends, _ = words_and_places(text, kind)
+            quoted = text[0].as_py().encode()[begins[begin[row]] : ends[end[row] - 1]].decode("utf-8", "replace")
+            quoted = " ".join(quoted.split())[:_EXCERPT]
+            whole = run[row] >= min(ngram, len(self._words(kind, int(item[row]))))
+            reason[row] = "benchmark_ngram" if whole else "benchmark_similar"
+            detail[row] = (
+                f'{found["benchmark"]}/{found["item"]} {found["part"]} lcs={share[row]:.2f} run={run[row]}: "{quoted}"'
+            )
+            self.metrics.count(f"found={found['benchmark']}")
+
+    def _words(self, kind: str, item: int) -> np.ndarray:
+        assert self._benchmarks is not None
+        seeds = self._benchmarks.seeds[kind]
+        return seeds.words[seeds.starts[item] : seeds.starts[item + 1]]
