@@ -49,6 +49,11 @@ COLUMNS: dict[str, Column] = CORE | {
     "member": Column(pa.string(), "name of the document inside `file`, where that is an archive; null elsewhere"),
     "truncated": Column(pa.string(), "why the payload is incomplete; null if it is whole"),
     "date": Column(pa.timestamp("s", tz="UTC"), "when the document was fetched"),
+    "repository": Column(pa.string(), "package or repository that a source file belongs to"),
+    "path": Column(pa.string(), "path of a source file in its repository"),
+    "code_language": Column(
+        pa.string(), "programming language, one of stages/read/code_languages.tsv; null if it is none of them"
+    ),
     # stages/extract
     "title": Column(pa.string(), "title of the page; null if it has none"),
     "extractor": Column(pa.string(), "what chose the main text: `resiliparse`, `lines` or `trafilatura`"),
@@ -57,8 +62,14 @@ COLUMNS: dict[str, Column] = CORE | {
         pa.string(), "where the page says so: `json-ld`, `opengraph`, `meta`, `microdata`, `time` or `url`"
     ),
     "modified": Column(pa.date32(), "day the page was last changed, as it says"),
-    "license": Column(pa.string(), "licence the page points to, by its SPDX identifier in lower case; a hint"),
-    "license_source": Column(pa.string(), "where it does: `rel`, `json-ld`, `meta`, or `link` (may be an image's)"),
+    "license": Column(
+        pa.string(),
+        "licence the page points to, or that covers the source file, by its SPDX identifier in lower case; a hint",
+    ),
+    "license_source": Column(
+        pa.string(),
+        "where that is said: `rel`, `json-ld`, `meta`, or `link` (may be an image's); `header`, `metadata`, `file`",
+    ),
     "html_language": Column(pa.string(), "language tag that <html> declares, lower case (`en-us`); often wrong"),
     "site_name": Column(pa.string(), "name of the site, as the page says"),
     "n_pages": Column(pa.int32(), "number of pages"),
@@ -106,6 +117,7 @@ COLUMNS: dict[str, Column] = CORE | {
     "rewritten_from": Column(pa.string(), "id of the document this one was rewritten from; null for originals"),
     "rewrite_style": Column(pa.string(), "how it was rewritten (`wikipedia`, `notes` ...); null for originals"),
     "rewritten_by": Column(pa.string(), "model that rewrote it; null for originals"),
+    "secrets": Column(pa.int32(), "number of keys, tokens and passwords that were replaced in `text`"),
     # from outside, for stages/dedup
     "embedding": Column(pa.list_(pa.float32()), "vector that an embedding model made of `text`; null if it has none"),
     # stages/dedup
@@ -113,6 +125,14 @@ COLUMNS: dict[str, Column] = CORE | {
     # stages/tokenize
     "input_ids": Column(pa.list_(pa.field("element", pa.int32(), nullable=False)), "token ids, no end-of-document"),
     "n_tokens": Column(pa.int32(), "number of token ids"),
+    "token_format": Column(
+        pa.string(),
+        "how `input_ids` were put together: `plain`, `psm`, `spm` (filling in the middle), `repository` ...",
+    ),
+    "file_paths": Column(pa.list_(pa.string()), "paths of the files that `text` consists of; null if it is one file"),
+    "file_ends": Column(
+        pa.list_(pa.int32()), "where each of these files ends in `text`, in characters", into_text=True
+    ),
     "n_bytes": Column(pa.int64(), "UTF-8 bytes of the text that was tokenized"),
     # stages/mix
     "token_file": Column(pa.string(), "token shard that holds the document's ids, in the row that `position` says"),

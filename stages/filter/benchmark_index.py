@@ -5,8 +5,8 @@ what a matched item says can be shown beside the document. It is written offline
 fingerprint.
 
 Prose is cut into words as deduplication does it (`stages/dedup/words.py`: no case, no accents, no punctuation), but a
-digit stays the digit it is: the numbers are half of a mathematical problem. In programs every operator and bracket is a
-word of its own, white space and the kind of quotes do not count.
+digit stays the digit it is: the numbers are half of a mathematical problem. Programs are cut into tokens
+(`stages/dedup/code_tokens.py`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.errors import ConfigError
+from stages.dedup.code_tokens import code_tokens
 from stages.dedup.word_windows import find_words
-from stages.dedup.words import WORD_OF_ITS_OWN, fold_table, text_buffers, word_hashes
+from stages.dedup.words import fold_table, text_buffers, word_hashes
 from stages.filter.benchmark_formats import Part
-from stages.filter.item_overlap import Seeds, build_seeds, hash_tokens
+from stages.filter.item_overlap import Seeds, build_seeds
 
 #: Words of a seed, and the fewest words of an item that can be told from what is said everywhere.
 WIDTH = {"text": 3, "code": 5}
@@ -34,37 +34,25 @@ SCHEMA = pa.schema(
 )
 
 
-@cache
-def code_table() -> np.ndarray:
-    """`fold_table` for programs: an ASCII sign is a word of its own, both quotes are the same."""
-    table = fold_table(False).copy()
-    for code in range(33, 127):
-        if not chr(code).isalnum() and chr(code) != "_":
-            table[code] = (ord('"') if chr(code) in "'`" else code) | WORD_OF_ITS_OWN
-    table.flags.writeable = False
-    return table
-
-
 def words_of(texts: pa.Array | pa.ChunkedArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of the words of each text, and where each text's begin, as `word_hashes` gives them."""
     if kind == "text":
         return word_hashes(texts, fold_table(False))
-    data, offsets = text_buffers(texts)
-    hashes = np.empty(int(offsets[-1] - offsets[0]) + 1, np.uint64)
-    starts = np.zeros(len(offsets), np.int64)
-    hash_tokens(data, offsets, code_table(), hashes, starts)
-    return hashes[: starts[-1]], starts
+    hashes, _, _, starts = code_tokens(texts)
+    return hashes, starts
 
 
 def words_and_places(
     texts: pa.Array | pa.ChunkedArray, kind: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Hashes of words, the bytes where each begins and ends in its text, and where each text's words begin."""
+    if kind == "code":
+        return code_tokens(texts)
     data, offsets = text_buffers(texts)
     room = int(offsets[-1] - offsets[0]) + 1
     hashes, begins, ends = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
     starts = np.zeros(len(offsets), np.int64)
-    find_words(data, offsets, fold_table(False) if kind == "text" else code_table(), hashes, begins, ends, starts)
+    find_words(data, offsets, fold_table(False), hashes, begins, ends, starts)
     n = starts[-1]
     return hashes[:n], begins[:n], ends[:n], starts
 

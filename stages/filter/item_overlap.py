@@ -19,8 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from stages.dedup.words import decode
-
 #: Items that a seed may propose, and seeds that an item keeps however common they are.
 MOST_POSTINGS, FEWEST_SEEDS = 32, 12
 #: Words of an item that are compared; the rest of a longer one is left aside.
@@ -35,9 +33,6 @@ LEAST_SHARE = 0.3
 #: How far a stretch reaches beyond the item's own length, as a share of it: before, and after.
 BEFORE, AFTER = 0.25, 0.35
 
-# Those of the words' hashes in stages/dedup/words.py.
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_START = np.uint64(0x51ED270B7A2F4C91)
 _BASE = np.uint64(0x2545F4914F6CDD1D)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _ONE, _TWO = np.uint64(1), np.uint64(2)
@@ -160,46 +155,6 @@ def _seed(words, at, width):
     h *= _MIX
     h ^= h >> np.uint64(29)
     return h | _ONE
-
-
-@njit(nogil=True, cache=True)
-def hash_tokens(data, offsets, table, out, starts):
-    """Hashes of the words of texts, as `find_words` gives them, for a table in which signs are words of their own."""
-    count = 0
-    for d in range(offsets.size - 1):
-        i = offsets[d]
-        end = offsets[d + 1]
-        h = _START
-        inside = False
-        while i < end:
-            if data[i] < 128:
-                folded = table[data[i]]
-                i += 1
-            else:
-                code, i = decode(data, i, end)
-                folded = table[code]
-            if folded == 1:
-                continue
-            own = folded >> np.uint32(31)
-            if inside and (folded == 0 or own):
-                out[count] = h
-                count += 1
-                h = _START
-                inside = False
-            if folded == 0:
-                continue
-            h = (h ^ np.uint64(folded)) * _MULTIPLIER
-            if own:
-                out[count] = h
-                count += 1
-                h = _START
-            else:
-                h ^= h >> np.uint64(47)
-                inside = True
-        if inside:
-            out[count] = h
-            count += 1
-        starts[d + 1] = count
 
 
 @njit(nogil=True, cache=True)

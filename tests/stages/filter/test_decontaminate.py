@@ -4,17 +4,14 @@ import csv
 import json
 import random
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from curation.cli import app
 from curation.errors import ConfigError
 from stages.filter.benchmark_formats import Part, read_parts
-from stages.filter.benchmark_index import words_and_places, words_of, write_index
+from stages.filter.benchmark_index import write_index
 from stages.filter.decontaminate import Decontaminate
 
 NOUNS = [
@@ -340,18 +337,6 @@ def test_batches_do_not_matter(stage, items):
     whole = verdicts(stage, texts)
     single = [verdicts(stage, [text]) for text in texts]
     assert whole == ([s[0][0] for s in single], [s[1][0] for s in single])
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.text(alphabet="ab(=) \n'é漢1", max_size=40), min_size=1, max_size=5))
-def test_tokens_of_code_are_the_same_with_and_without_places(texts):
-    column = pa.array(texts, pa.large_string())
-    hashes, starts = words_of(column, "code")
-    again, begins, ends, starts_again = words_and_places(column, "code")
-    assert np.array_equal(hashes, again) and np.array_equal(starts, starts_again)
-    for d, text in enumerate(texts):
-        for w in range(starts[d], starts[d + 1]):
-            assert text.encode()[begins[w] : ends[w]].decode().strip()
 
 
 ROWS = {
