@@ -110,6 +110,8 @@ COLUMNS: dict[str, Column] = CORE | {
     "safety": Column(pa.string(), "`safe`, or what makes the document unsafe to learn from, likewise"),
     "listed_words": Column(pa.int32(), "places where a term of a word list stands; null if its language has no list"),
     "listed_share": Column(pa.float32(), "`listed_words` as a share of all words, 0 to 1"),
+    "recall_round": Column(pa.int32(), "last round of recall that the document passed; 0 for none"),
+    "recalled_by": Column(pa.string(), "what found it to be of the domain: `classifier` or `host`; null if nothing"),
     "labelled_by": Column(pa.string(), "model that gave these labels; `student@...` for one trained on a teacher's"),
     "label_uncertainty": Column(pa.float32(), "how unsure the student is of its labels, 0 (sure) to 1"),
     # stages/rewrite
@@ -117,6 +119,13 @@ COLUMNS: dict[str, Column] = CORE | {
     "rewritten_from": Column(pa.string(), "id of the document this one was rewritten from; null for originals"),
     "rewrite_style": Column(pa.string(), "how it was rewritten (`wikipedia`, `notes` ...); null for originals"),
     "rewritten_by": Column(pa.string(), "model that rewrote it; null for originals"),
+    # stages/synthesize
+    "synthetic_kind": Column(pa.string(), "what a model made of another document (`math_problem` ...); null: no model"),
+    "synthesized_from": Column(pa.string(), "id of the document it was made from"),
+    "synthesized_by": Column(pa.string(), "model that wrote it"),
+    "synthetic_topic": Column(pa.string(), "topic it was asked to be about; null if its kind has none"),
+    "synthetic_persona": Column(pa.string(), "whom it was asked to be written for"),
+    "synthetic_item": Column(pa.string(), "JSON: its parts, and what was gathered to verify it"),
     "secrets": Column(pa.int32(), "number of keys, tokens and passwords that were replaced in `text`"),
     # from outside, for stages/dedup
     "embedding": Column(pa.list_(pa.float32()), "vector that an embedding model made of `text`; null if it has none"),

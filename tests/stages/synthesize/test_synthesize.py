@@ -1,0 +1,333 @@
+"""A model that is right and wrong at known rates: nothing wrong is kept, all that is kept verifies again.
+
+The stub server stands for the network and the model's honesty, which the tests know; problems, programs and tests are
+real, and so are the comparison of answers and the sandbox.
+"""
+
+import json
+import random
+import re
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
+from stub_server import StubServer
+
+from curation.errors import ConfigError
+from stages.synthesize.generators import draw
+from stages.synthesize.sandbox import Sandbox
+from stages.synthesize.synthesize import Synthesize
+from stages.synthesize.verification import Tools, program_limits, verify
+from stages.synthesize.verify import VerifySynthetic
+
+pytest.importorskip("math_verify")
+
+SEED_TEXT = "Interest and shares are computed by multiplication: a part of a whole is the whole times a fraction. " * 4
+
+
+def question_of(body):
+    """What is asked, by the keys of the answer's schema."""
+    return tuple(sorted(body["response_format"]["json_schema"]["schema"]["properties"]))
+
+
+class Model:
+    """Writes a * b + c, or functions, and errs in `wrong` of its answers, not always in the same way."""
+
+    def __init__(self, wrong):
+        self.wrong = wrong
+
+    def __call__(self, n, body):
+        rng = random.Random(
+            f"{body['seed']} {body['messages'][0]['content'][:80]} {body['messages'][1]['content'][:300]}"
+        )
+        err = rng.random() < self.wrong
+        keys = question_of(body)
+        user = body["messages"][1]["content"]
+        return json.dumps(getattr(self, "_".join(keys))(rng, err, user))
+
+    def off(self, rng, value, err):
+        return value + rng.choice([-3, -1, 1, 2, 10]) if err else value
+
+    def answer_problem_solution(self, rng, err, user):
+        a, b, c = (rng.randint(2, 99) for _ in range(3))
+        value = self.off(rng, a * b + c, err)
+        shown = rng.choice([str(value), f"\\frac{{{2 * value}}}{{2}}", f"{value}.0"])
+        return {
+            "problem": f"A crate holds {a} boxes of {b} pencils, and {c} pencils lie beside it. How many pencils are there?",
+            "solution": f"There are {a} times {b} pencils in boxes, and {c} more. The answer is {shown}.",
+            "answer": shown,
+        }
+
+    def answer_reasoning(self, rng, err, user):
+        a, b, c = map(int, re.findall(r"\d+", user)[:3])
+        return {"reasoning": "Multiply, then add.", "answer": str(self.off(rng, a * b + c, err))}
+
+    def program(self, rng, err, user):
+        a, b, c = map(int, re.findall(r"\d+", user)[:3])
+        if err and rng.random() < 0.3:
+            return {
+                "program": rng.choice(
+                    ["while True: pass", "import os; os.remove('/etc/passwd')", "print(", "print('7 or 8')"]
+                )
+            }
+        return {"program": f"print({a} * {b} + {self.off(rng, c, err)})"}
+
+    def solution_task_tests(self, rng, err, user):
+        k = rng.randint(2, 50)
+        solution = (
+            f"def shift_{k}(values):\n    return [v + {self.off(rng, k, err and rng.random() < 0.5)} for v in values]\n"
+        )
+        tests = f"assert shift_{k}([1, 2]) == [{1 + k}, {2 + k}]\nassert shift_{k}([]) == []\nassert shift_{k}([0]) == [{k}]\n"
+        if err and rng.random() < 0.3:
+            tests = f"shift_{k}([1])\nassert True\nassert 1 == 1\n"
+        return {"task": f"Write shift_{k}(values), which adds {k} to each.", "solution": solution, "tests": tests}
+
+    def solution(self, rng, err, user):
+        k = int(re.search(r"shift_(\d+)", user).group(1))
+        if err:
+            return {"solution": f"def shift_{k}(values):\n    import sys\n    sys.exit(0)\n"}
+        return {"solution": f"def shift_{k}(values):\n    return list(map(lambda v: v + {k}, values))\n"}
+
+    def answer_question_quote(self, rng, err, user):
+        quote = "a part of a whole is the whole times a fraction"
+        return {
+            "question": "How is a part of a whole computed?",
+            "answer": "As the whole times a fraction." if not err else "As the whole divided by 7.",
+            "quote": quote if not err else "a part is the whole divided by seven",
+        }
+
+    def answer(self, rng, err, user):
+        return {"answer": "It is the whole times a fraction." if not err else "unknown"}
+
+    def explanation(self, rng, err, user):
+        names = "`area`, `width` and `height`" if not err else "`surface`, `breadth` and `depth`"
+        return {
+            "explanation": f"The program has the names {names}. " + "It multiplies one by the other, as one does. " * 6
+        }
+
+    def translation(self, rng, err, user):
+        if err:
+            return {"translation": "Interest and shares are computed by multiplication, in English. " * 6}
+        return {
+            "translation": "Les intérêts et les parts se calculent par multiplication : une partie est le tout multiplié par une fraction. "
+            * 4
+        }
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    monkeypatch.setattr("stages.llm.client._PAUSE_S", (0.01, 0.2))
+    made = []
+
+    def build(server, **keys):
+        stage = Synthesize(server=server.url, cache=str(tmp_path / f"answers{len(made)}"), program_cpu_s=2, **keys)
+        stage.check()
+        made.append(stage)
+        return stage
+
+    yield build
+    for stage in made:
+        if stage._client is not None:
+            stage._client.close()
+        if stage._tools is not None:
+            stage._tools.checker.close()
+
+
+def items(outcome):
+    return [json.loads(item) for item in outcome.added["synthetic_item"].to_pylist()]
+
+
+def value_of(problem):
+    a, b, c = map(int, re.findall(r"\d+", problem)[:3])
+    return a * b + c
+
+
+def number(answer):
+    found = re.fullmatch(r"\\frac\{(\d+)\}\{2\}", answer)
+    return int(found.group(1)) / 2 if found else float(answer)
+
+
+def test_no_wrong_answer_is_kept_and_the_yield_is_told(stage, documents):
+    docs = documents([SEED_TEXT + str(i) for i in range(12)])
+    with StubServer(Model(0.25)) as server:
+        made = stage(server, kinds=["math_problem"], per_document=4)
+        outcome = made(docs)
+    kept = items(outcome)
+    assert all(number(item["answer"]) == value_of(item["problem"]) for item in kept)
+    counters = made.metrics.counters
+    assert counters["made=math_problem"] == 48 and counters["verified=math_problem"] == len(kept)
+    # Right in 0.75 of the problems, 0.75 of the programs, and 3 of 4 solutions in 0.74.
+    assert 8 <= len(kept) <= 32
+    rejected = outcome.outputs["rejected"]
+    assert rejected.num_rows == 48 - len(kept) == sum(n for k, n in counters.items() if k.startswith("rejected="))
+    assert {"solves_disagree", "program_disagrees"} <= set(rejected["reason"].to_pylist())
+    again = VerifySynthetic(program_cpu_s=2)
+    assert again(outcome.added).dropped.null_count == len(kept)
+    assert again.metrics.counters == {"verified=math_problem": len(kept)}
+    again._tools.checker.close()
+
+
+def test_no_wrong_program_is_kept(stage, documents):
+    docs = documents([SEED_TEXT + str(i) for i in range(8)])
+    with StubServer(Model(0.4)) as server:
+        made = stage(server, kinds=["code_exercise"], per_document=3)
+        outcome = made(docs)
+    kept = items(outcome)
+    for item in kept:
+        space = {}
+        exec(item["solution"], space)
+        k = int(re.search(r"shift_(\d+)", item["task"]).group(1))
+        assert space[f"shift_{k}"]([5, 6]) == [5 + k, 6 + k]
+        assert "assert True" not in item["tests"]
+    assert 4 <= len(kept) <= 20
+    reasons = set(outcome.outputs["rejected"]["reason"].to_pylist())
+    assert {"tests_failed", "second_solution_failed"} <= reasons
+    again = VerifySynthetic(program_cpu_s=2)
+    assert again(outcome.added).dropped.null_count == len(kept)
+
+
+def test_what_is_made_of_documents_keeps_to_them(stage, documents):
+    code = "def area(width, height):\n    return width * height\n" * 5
+    docs = documents(
+        [SEED_TEXT + str(i) for i in range(10)] + [code + f"# {i}" for i in range(10)],
+        code_language=[None] * 10 + ["Python"] * 10,
+        language=["eng_Latn"] * 20,
+    )
+    with StubServer(Model(0.4)) as server:
+        made = stage(server, kinds=["question_answer", "code_explanation"])
+        outcome = made(docs)
+    by = outcome.added.to_pylist()
+    for row in by:
+        item = json.loads(row["synthetic_item"])
+        if row["synthetic_kind"] == "question_answer":
+            assert item["quote"] in SEED_TEXT and "7" not in item["answer"]
+        else:
+            assert (
+                row["synthetic_kind"] == "code_explanation" and "`area`" in row["text"] and "surface" not in row["text"]
+            )
+    assert {r["synthetic_kind"] for r in by} == {"question_answer", "code_explanation"}
+    assert VerifySynthetic(program_cpu_s=2)(outcome.added).dropped.null_count == len(by)
+
+
+def test_a_translation_is_in_its_language_with_the_same_numbers(stage, documents):
+    docs = documents([SEED_TEXT] * 8, language=["eng_Latn"] * 8)
+    with StubServer(Model(0.4)) as server:
+        outcome = stage(server, kinds=["translation"])(docs)
+    assert 1 <= outcome.added.num_rows < 8
+    assert set(outcome.added["language"].to_pylist()) == {"fra_Latn"}
+    assert all(text.startswith("Les intérêts") for text in outcome.added["text"].to_pylist())
+
+
+def test_items_know_where_they_come_from_and_batches_do_not_matter(stage, documents):
+    docs = documents([SEED_TEXT + str(i) for i in range(4)] + ["short", None])
+    with StubServer(Model(0.0)) as server:
+        made = stage(server, kinds=["math_problem"], solves=2, originals="drop")
+        whole = made(docs)
+        parts = [made(docs.slice(i, 1)) for i in range(6)]
+    assert whole.added.equals(pa.concat_tables([p.added for p in parts]))
+    assert whole.added["synthesized_from"].to_pylist() == docs["id"].to_pylist()[:4]
+    assert set(whole.added["synthesized_by"].to_pylist()) == {"stub@1"} or set(
+        whole.added["synthesized_by"].to_pylist()
+    ) == {"stub"}
+    assert len(set(whole.added["id"].to_pylist())) == 4
+    assert whole.dropped.to_pylist() == ["seed"] * 6
+
+
+def test_draws_spread_over_topics_and_persons():
+    drawn = [draw("math_problem", str(i), 0, 1) for i in range(2000)]
+    assert len({topic for topic, _, _ in drawn}) >= 35 and len({person for _, person, _ in drawn}) == 16
+    assert drawn[5] == draw("math_problem", "5", 0, 1) != draw("math_problem", "5", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def tools():
+    made = Tools(Sandbox(program_limits(2)))
+    yield made
+    made.checker.close()
+
+
+@pytest.mark.parametrize(
+    "a,b,same",
+    [
+        ("1/2", "0.5", True), ("\\frac{1}{2}", "0.5", True), ("x+1", "1+x", True), ("12", "12.0", True), ("3", "4", False),
+        ("\\sqrt{8}", "2\\sqrt{2}", True), ("(1,2)", "(2,1)", False), ("{1,2}", "{2,1}", None), ("", "1", None), ("7", "seven", None),
+    ],
+)  # fmt: skip
+def test_answers_are_compared_by_value(tools, a, b, same):
+    got = tools.checker.same(a, b)
+    assert got == same if same is not None else True
+
+
+def test_an_answer_that_takes_forever_is_given_up(tools):
+    from stages.synthesize.math_check import MathChecker
+
+    checker = MathChecker(limit_s=1.0)
+    try:
+        assert checker.same("2^{2^{2^{2^{2^{2}}}}}", "3^{3^{3^{3^{3}}}}") is not True
+        assert checker.same("4", "2+2") is True
+    finally:
+        checker.close()
+
+
+RIGHT = {
+    "problem": "What is 2 times 3?",
+    "solution": "It is 6.",
+    "answer": "6",
+    "solves": ["6", "6.0", "6", "5"],
+    "program": "print(6)",
+}
+EXERCISE = {
+    "task": "Write f(x), twice x.", "solution": "def f(x):\n    return 2 * x", "tests": "assert f(1) == 2\nassert f(3) == 6",
+    "solution_again": "def f(x):\n    return x + x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind,change,fault",
+    [
+        ("math_problem", {}, None),
+        ("math_problem", {"solves": ["6", "5", "5", "6"]}, "solves_disagree"),
+        ("math_problem", {"solves": []}, "solves_disagree"),
+        ("math_problem", {"program": "print(7)"}, "program_disagrees"),
+        ("math_problem", {"program": ""}, "no_program"),
+        ("math_problem", {"program": "raise SystemExit(1)"}, "program_failed"),
+        ("math_problem", {"answer": "six"}, "answer_unreadable"),
+        ("math_problem", {"solution": "It is seven."}, "solution_without_answer"),
+        ("code_exercise", {}, None),
+        ("code_exercise", {"solution": "def f(x):\n    return 3 * x"}, "tests_failed"),
+        ("code_exercise", {"solution": "import sys\ndef f(x): return 2*x\nsys.exit(0)"}, "tests_failed"),
+        ("code_exercise", {"solution": "import os\ndef f(x): return 2*x\nos._exit(0)"}, "tests_failed"),
+        ("code_exercise", {"solution": "def f(x): return 2*x\nwhile True: pass"}, "tests_time"),
+        ("code_exercise", {"tests": "assert f\nassert True or f(1)"}, "tests_prove_nothing"),
+        ("code_exercise", {"tests": "assert f(1) == 2"}, "too_few_tests"),
+        ("code_exercise", {"tests": "assert 1\nassert 2"}, "tests_elsewhere"),
+        ("code_exercise", {"solution": "def f(x:"}, "syntax_error"),
+        ("code_exercise", {"solution_again": "def f(x):\n    return x"}, "second_solution_failed"),
+        ("code_exercise", {"solution_again": ""}, "no_second_solution"),
+    ],
+)
+def test_every_fault_is_found(tools, kind, change, fault):
+    item = ({"math_problem": RIGHT, "code_exercise": EXERCISE}[kind]) | change
+    assert verify(kind, item, tools) == fault
+
+
+def test_changed_items_do_not_verify_again(documents):
+    item = json.dumps(RIGHT)
+    docs = documents(
+        ["What is 2 times 3?\n\nIt is 6.\n", "What is 2 times 3?\n\nIt is 8.\n", "plain", "x"],
+        synthetic_kind=["math_problem", "math_problem", None, "math_problem"],
+        synthetic_item=[item, item, None, "{"],
+    )
+    stage = VerifySynthetic(program_cpu_s=2)
+    assert stage(docs).dropped.to_pylist() == [None, "not_verified", None, "not_verified"]
+    stage._tools.checker.close()
+
+
+def test_mistakes_in_the_keys_are_told():
+    with pytest.raises(ConfigError, match="unknown kinds"):
+        Synthesize(kinds=["poem"]).check()
+    with pytest.raises(ConfigError, match="neither a shipped version"):
+        Synthesize(prompt="missing").check()
