@@ -106,9 +106,10 @@ def recall(
         negatives = np.sort(negatives[np.argsort(draws[negatives], kind="stable")[:most]])
         model = _train([lines[i] for i in positives], [lines[i] for i in negatives], seed + number)
         scores = _probabilities(model, [lines[i] for i in inside])
-        kept_out = scores[good & held[inside]]
-        judged = kept_out if len(kept_out) >= FEWEST else scores[good]
-        # The seeds of round 1 are the plainest documents of all; what passes it may be less plain.
+        # Seeds are the plainest documents of all: a round must let through what the check accepts, plain or not.
+        wanted = (seeds | accepted)[inside]
+        kept_out = scores[wanted & held[inside]]
+        judged = kept_out if len(kept_out) >= FEWEST else scores[wanted]
         threshold = float(np.round(min(np.quantile(judged, miss), 0.5), 6))
         passed = scores >= threshold
         if number > 1 and passed.all():

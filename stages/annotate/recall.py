@@ -64,6 +64,10 @@ class RecallDomain(Barrier, name="recall_domain"):
         None, description="column that tells seeds, and decides of candidates where it is set"
     )
     seed_values: list[str] = Field([], description="its values that mean the domain")
+    seed_points: float | None = Field(
+        None, gt=0, description="points in 1,000 characters from which a document is a seed; by default the domain's"
+    )
+    accept_points: float | None = Field(None, gt=0, description="points from which the check accepts a candidate")
     min_seeds: int = Field(20, ge=10, description="seeds below which the run stops")
     sample_share: float = Field(1.0, gt=0, le=1, description="share of the documents to train on, drawn by their ids")
     max_characters: int = Field(2000, ge=100, description="characters of a document's start that are classified")
@@ -100,14 +104,15 @@ class RecallDomain(Barrier, name="recall_domain"):
         """Whether each document is a seed, and whether the check accepts it."""
         rule = RULES[self.domain]
         found = points(rule, docs["text"].combine_chunks().cast(pa.large_string()))
+        accepted = found >= (self.accept_points or rule.accept)
         if not self.seed_column:
-            return found >= rule.seed, found >= rule.accept
+            return found >= (self.seed_points or rule.seed), accepted
         labels = docs[self.seed_column].combine_chunks()
         told = pc.is_valid(labels).to_numpy(zero_copy_only=False)
         right = pc.fill_null(pc.is_in(labels, pa.array(self.seed_values, labels.type)), False).to_numpy(
             zero_copy_only=False
         )
-        return right, np.where(told, right, found >= rule.accept)
+        return right, np.where(told, right, accepted)
 
     def scatter(self, docs: pa.Table, shard: int, row: int) -> pa.Table:
         keys = np.array(
