@@ -5,8 +5,8 @@
 BENCHMARKS is a folder of benchmark files (GSM8K, MATH, HumanEval, MBPP, MMLU as published), TEXTS a parquet file with a
 column `text` of documents without them. Prints, for 10,000 of the texts (or as many as there are):
 
-- CPU microseconds a document, of ours and of datatrove's filter with its defaults (12-grams, questions too), alternating
-  in one process. datatrove's words are split at white space, faster than the spaCy it takes by default.
+- CPU microseconds a document, of ours and of datatrove's filter with its defaults (12-grams, questions too),
+  alternating in one process. datatrove's words are split at white space, faster than the spaCy it takes by default.
 - False hits: documents dropped. Look at those printed: a text may really quote a benchmark.
 - Of 1,000 questions planted between two documents in each of five disguises, the share found. A paraphrase keeps the
   numbers and has a longest common subsequence over 0.6 of the question's words, by an implementation of its own here.

@@ -61,7 +61,7 @@ class Recall:
         result = np.zeros(len(lines), np.int32)
         left = np.arange(len(lines))
         for model, found in zip(self._models, self.rounds, strict=True):
-            good = _probabilities(model, [lines[i] for i in left]) >= found.threshold
+            good = _probabilities(model, [lines[int(i)] for i in left]) >= found.threshold
             left = left[good]
             result[left] = found.number
         return result
@@ -104,8 +104,8 @@ def recall(
             break
         most = MOST_NEGATIVES * len(positives)
         negatives = np.sort(negatives[np.argsort(draws[negatives], kind="stable")[:most]])
-        model = _train([lines[i] for i in positives], [lines[i] for i in negatives], seed + number)
-        scores = _probabilities(model, [lines[i] for i in inside])
+        model = _train([lines[int(i)] for i in positives], [lines[int(i)] for i in negatives], seed + number)
+        scores = _probabilities(model, [lines[int(i)] for i in inside])
         # Seeds are the plainest documents of all: a round must let through what the check accepts, plain or not.
         wanted = (seeds | accepted)[inside]
         kept_out = scores[wanted & held[inside]]
@@ -152,10 +152,10 @@ def _train(positives: Sequence[str], negatives: Sequence[str], seed: int) -> Any
         with open(text, "w", encoding="utf-8") as file:
             # In turn, so that training does not end on one label alone.
             order = sorted([((i + 0.5) / len(positives), "in", line) for i, line in enumerate(positives)]
-                           + [((i + 0.5) / len(negatives), "out", line) for i, line in enumerate(negatives)])  # fmt: skip
+                           + [((i + 0.5) / len(negatives), "out", line) for i, line in enumerate(negatives)])  # fmt: skip  # noqa: E501
             file.writelines(f"__label__{label} {line}\n" for _, label, line in order)
         arguments = {
-            "input": text, "loss": "softmax", "dim": 32, "epoch": min(50, max(5, 20_000 // n)), "lr": 0.3, "wordNgrams": 2,
+            "input": text, "loss": "softmax", "dim": 32, "epoch": min(50, max(5, 20_000 // n)), "lr": 0.3, "wordNgrams": 2,  # noqa: E501
             "minCount": 2, "bucket": 200_000, "seed": seed % (1 << 31), "thread": 1, "verbose": 0,
         }  # fmt: skip
         done = subprocess.run(

@@ -1,8 +1,8 @@
 """Recalls the documents of a domain from a corpus, within one run.
 
 A barrier: a sample of all shards comes together, the rounds of `classifiers/domain/recall.py` are trained on it, and
-every shard is then classified by them. What is a seed, and what the check accepts, a rule says, or labels that a language
-model gave earlier in the run.
+every shard is then classified by them. What is a seed, and what the check accepts, a rule says, or labels that a
+language model gave earlier in the run.
 
 Trade-off: the sample is in one process, 3 kB a document.
 """
@@ -43,17 +43,17 @@ class RecallDomain(Barrier, name="recall_domain"):
     the labels of `annotate_quality`, given by a language model. Round 1 tells seeds from other documents. Each next
     round tells, of the documents that passed, those that the check accepts (the rule with a lower limit, or the label
     where there is one) from those it refuses. Rounds are nested and each lets through fewer; `recall_round` is the last
-    round passed, 0 for none. Hosts of `host_documents` documents or more of which `host_share` passed are of the domain:
-    their other documents stay if the check accepts them. `recalled_by` is `classifier` or `host`, null for documents
-    that were not.
+    round passed, 0 for none. Hosts of `host_documents` documents or more of which `host_share` passed are of the
+    domain: their other documents stay if the check accepts them. `recalled_by` is `classifier` or `host`, null for
+    documents that were not.
 
     `recall_rounds/` holds what was measured of each round; the models lie in the run's folder under
     `work/stages/recall_domain/`.
 
     Drop reasons: `other_domain` (with `others: drop`; detail: the last round passed).
 
-    Sources: Qwen2.5-Coder (Hui et al. 2024, section 3.1), Qwen2.5-Math (Yang et al. 2024, section 2), DeepSeekMath (Shao
-    et al. 2024, section 2.1).
+    Sources: Qwen2.5-Coder (Hui et al. 2024, section 3.1), Qwen2.5-Math (Yang et al. 2024, section 2), DeepSeekMath
+    (Shao et al. 2024, section 2.1).
     """
 
     domain: str = Field("math", description=f"domain to recall: {', '.join(RULES)}")
@@ -145,7 +145,7 @@ class RecallDomain(Barrier, name="recall_domain"):
         seeds, accepted = (rows[n].to_numpy(zero_copy_only=False).astype(bool) for n in ("seed", "accepted"))
         if seeds.sum() < self.min_seeds:
             raise CurationError(
-                f"stage 'recall_domain': {int(seeds.sum())} seeds of '{self.domain}' in {rows.num_rows} documents, fewer "
+                f"stage 'recall_domain': {int(seeds.sum())} seeds of '{self.domain}' in {rows.num_rows} documents, fewer "  # noqa: E501
                 f"than min_seeds {self.min_seeds}: give it more documents, or labels (seed_column)"
             )
         lines = rows["line"].to_pylist()

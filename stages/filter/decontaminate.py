@@ -34,14 +34,14 @@ class Decontaminate(Filter, name="decontaminate"):
     accents, punctuation and spacing, numbers as they are. A document goes if a stretch of it about as long as an item
     has a run of `ngram` of the item's words (all of a shorter item), or, in order, more than `min_lcs` of them and ten
     at least. `match` asks for one of the two (`either`), for both, or for one only. In programs (HumanEval, MBPP) every
-    sign is a word; there `code_ngram` and `code_min_lcs` must both hold, for any two loops have half of their signs in common. A run
-    by itself counts with at least 0.3 of the item in order around it.
+    sign is a word; there `code_ngram` and `code_min_lcs` must both hold, for any two loops have half of their signs in
+    common. A run by itself counts with at least 0.3 of the item in order around it.
 
     Items of fewer than 8 words, or 40 code tokens, say nothing of their own and are not in the index; of an item longer
     than 512 words the first 512 count.
 
-    Drop reasons: `benchmark_ngram` (there is such a run), `benchmark_similar` (there is none). The detail names the item
-    and quotes the document: `gsm8k/17 question lcs=0.93 run=27: "…"`. Counters: `found=<benchmark>`, `compared`.
+    Drop reasons: `benchmark_ngram` (there is such a run), `benchmark_similar` (there is none). The detail names the
+    item and quotes the document: `gsm8k/17 question lcs=0.93 run=27: "…"`. Counters: `found=<benchmark>`, `compared`.
 
     Sources: Qwen2.5-Coder (Hui et al. 2024, section 5), Qwen2.5-Math (Yang et al. 2024, section 4).
     """
@@ -101,8 +101,9 @@ class Decontaminate(Filter, name="decontaminate"):
         n = docs.num_rows
         item, begin, end, run = (np.zeros(n, np.int64) for _ in range(4))
         share = np.zeros(n)
-        compared = find_items(
-            words, starts, *self._benchmarks.seeds[kind].arrays(), ngram, 2.0 if match == "ngram" else min_lcs,
+        arrays = self._benchmarks.seeds[kind].arrays()
+        compared = find_items(  # type: ignore[call-arg]  # mypy does not see how many arrays there are
+            words, starts, *arrays, ngram, 2.0 if match == "ngram" else min_lcs,
             match in ("either", "ngram"), match == "both", item, begin, end, share, run,
         )  # fmt: skip
         self.metrics.count("compared", compared)

@@ -5,8 +5,8 @@ the item's order and close together. So runs of three words (five code tokens) a
 where enough of one item's runs come within its length, that stretch of the document is compared with the item: the
 longest common subsequence of words, as a share of the item's words, and the longest run of words in common.
 
-The subsequence is computed with 64 words of the item to a machine word (Hyyrö 2004, "Bit-parallel LCS-length computation
-revisited"), so that a comparison takes a microsecond, and a chance candidate costs nothing that counts.
+The subsequence is computed with 64 words of the item to a machine word (Hyyrö 2004, "Bit-parallel LCS-length
+computation revisited"), so that a comparison takes a microsecond, and a chance candidate costs nothing that counts.
 
 Trade-off: a run of three words that more than `MOST_POSTINGS` items share ("how much does") proposes none of them,
 unless an item has little else; without that bound the common phrases of one benchmark would be most of the work.
@@ -61,7 +61,13 @@ class Seeds:
 
     def arrays(self) -> tuple:
         """What `find_items` takes."""
-        return (self.width, self.words, self.starts, self.bits, self.slots, self.items) + (
+        return (
+            self.width,
+            self.words,
+            self.starts,
+            self.bits,
+            self.slots,
+            self.items,
             self.offsets,
             self.need,
             self.unique,

@@ -25,7 +25,8 @@ _LARGEST_NOTICE = 1 << 20
 
 
 class ReadCode(Reader, name="read_code"):
-    """Reads source files from archives (`.tar` and compressed, `.zip`, `.whl`, `.crate`, `.jar`), git bundles and folders.
+    """Reads source files from archives (`.tar` and compressed, `.zip`, `.whl`, `.crate`, `.jar`), git bundles and
+    folders.
 
     Every file is a document with its `path` in the `repository` (a package's name and version, or the first folder
     below the input), `code_language` (one of the 92 of Qwen2.5-Coder, by name and content; null if none) and `license`

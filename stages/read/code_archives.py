@@ -125,9 +125,8 @@ def _of_bundle(path: str, open_file: Callable[[], IO[bytes]]) -> Iterator[Member
         with open_file() as file, open(local, "wb") as target:
             while block := file.read(1 << 20):
                 target.write(block)
-        heads = dict(
-            reversed(line.split(" ", 1)) for line in _git(folder, "bundle", "list-heads", local).decode().splitlines()
-        )
+        listed_heads = _git(folder, "bundle", "list-heads", local).decode().splitlines()
+        heads = {name: commit for commit, _, name in (line.partition(" ") for line in listed_heads)}
         if not heads:
             raise BrokenArchive("the bundle has no branch", 0)
         chosen = next((n for n in ("HEAD", "refs/heads/main", "refs/heads/master") if n in heads), sorted(heads)[0])

@@ -1,12 +1,12 @@
 """Tells the programming language of a file by its name and, where a name leaves it open, by its content.
 
-The 92 languages are those of Qwen2.5-Coder (Hui et al. 2024, table of programming languages); what names each goes by is
-in `code_languages.tsv`. A name decides almost always. Fifteen extensions are shared by several languages, one of which
-may be none of the 92 (`.m` is MATLAB, Objective-C or Mathematica): for those a few lines of the content that only one of
-them has are looked for. A file without an extension is known by its first line (`#!`).
+The 92 languages are those of Qwen2.5-Coder (Hui et al. 2024, table of programming languages); what names each goes by
+is in `code_languages.tsv`. A name decides almost always. Fifteen extensions are shared by several languages, one of
+which may be none of the 92 (`.m` is MATLAB, Objective-C or Mathematica): for those a few lines of the content that only
+one of them has are looked for. A file without an extension is known by its first line (`#!`).
 
-Trade-off: patterns instead of a trained classifier. A file of another language under a known name (assembly called `.c`)
-is taken at its name's word; `check_syntax` drops it later, if there is a grammar.
+Trade-off: patterns instead of a trained classifier. A file of another language under a known name (assembly called
+`.c`) is taken at its name's word; `check_syntax` drops it later, if there is a grammar.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MODE = re.compile(r"-\*-\s*(?:.*mode:\s*)?([\w+#-]+)\s*(?:;.*)?-\*-")
 _SHARED: dict[str, list[tuple[str, str]]] = {
     ".h": [
         ("", r"^\s*@(?:interface|protocol|class|end)\b|^#import\b"),  # Objective-C
-        ("C++", r"^\s*(?:class\s+\w+[^;]*$|namespace\b|template\s*<|using\s+\w|(?:public|private|protected)\s*:)|\bstd::"),
+        ("C++", r"^\s*(?:class\s+\w+[^;]*$|namespace\b|template\s*<|using\s+\w|(?:public|private|protected)\s*:)|\bstd::"),  # noqa: E501
         ("C", ""),
     ],
     ".m": [
@@ -36,10 +36,10 @@ _SHARED: dict[str, list[tuple[str, str]]] = {
         ("MATLAB", ""),
     ],
     ".v": [("", r"^\s*(?:Require|Theorem|Lemma|Proof|Qed|Inductive|Fixpoint)\b"), ("Verilog", "")],  # Coq
-    ".pl": [("Perl", r"^\s*(?:use|my|sub|package)\s|^#!.*perl|\$\w"), ("Prolog", r"^[a-z]\w*\(.*\)\s*(?::-|\.)|^:-"), ("Perl", "")],
+    ".pl": [("Perl", r"^\s*(?:use|my|sub|package)\s|^#!.*perl|\$\w"), ("Prolog", r"^[a-z]\w*\(.*\)\s*(?::-|\.)|^:-"), ("Perl", "")],  # noqa: E501
     ".pro": [("Prolog", r"^[a-z]\w*\(.*\)\s*(?::-|\.)|^:-"), ("", "")],
-    ".fs": [("GLSL", r"^\s*(?:#version|uniform|varying|precision|void\s+main\s*\()"), ("", r"^\s*:\s\S+.*;\s*$"), ("F#", "")],
-    ".cl": [("", r"\b__kernel\b|\b__global\b"), ("Common Lisp", r"^\s*\((?:def|in-package|use-package)"), ("", "")],  # OpenCL
+    ".fs": [("GLSL", r"^\s*(?:#version|uniform|varying|precision|void\s+main\s*\()"), ("", r"^\s*:\s\S+.*;\s*$"), ("F#", "")],  # noqa: E501
+    ".cl": [("", r"\b__kernel\b|\b__global\b"), ("Common Lisp", r"^\s*\((?:def|in-package|use-package)"), ("", "")],  # OpenCL  # noqa: E501
     ".ts": [("", r"\A\s*(?:<\?xml|<!DOCTYPE TS)"), ("TypeScript", "")],  # Qt translations
     ".sc": [("Scala", r"\b(?:def|val|object|import)\s"), ("", "")],
     ".t": [("Perl", r"^\s*(?:use|my|plan|ok)\b"), ("", "")],
@@ -48,7 +48,7 @@ _SHARED: dict[str, list[tuple[str, str]]] = {
     ".pp": [("Pascal", r"(?i)^\s*(?:unit|program|uses|interface|procedure)\b"), ("", "")],  # Puppet
     ".st": [("Smalltalk", r"!\w+ (?:class )?methodsFor:|^\w+ subclass:|\|\s*\w+\s*\||:="), ("", "")],
     ".sol": [("Solidity", r"\b(?:pragma solidity|contract|interface|library)\b"), ("", "")],
-    ".do": [("Stata", r"^\s*(?:use|gen|generate|replace|reg|regress|sum|summarize|clear|set|foreach|local)\b"), ("", "")],
+    ".do": [("Stata", r"^\s*(?:use|gen|generate|replace|reg|regress|sum|summarize|clear|set|foreach|local)\b"), ("", "")],  # noqa: E501
     ".fun": [("Standard ML", r"\b(?:functor|struct|sig|fun|val)\b"), ("", "")],
     ".nb": [("Mathematica", r"Notebook\["), ("", "")],
     ".y": [("Yacc", r"^%%|^%token"), ("", "")],

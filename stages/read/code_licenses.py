@@ -38,14 +38,14 @@ _TEXTS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
     ("wtfpl", ("do what the fuck you want to public license",), ()),
     ("python-2.0", ("python software foundation license version 2",), ()),
     ("artistic-2.0", ("artistic license 2.0",), ()),
-    ("zlib", ("this software is provided 'as is', without any express or implied warranty", "altered source versions"), ()),
+    ("zlib", ("this software is provided 'as is', without any express or implied warranty", "altered source versions"), ()),  # noqa: E501
     ("zlib", ("provided as is , without any express or implied", "altered source versions"), ()),
     ("ncsa", ("university of illinois", "permission is hereby granted, free of charge"), ()),
     ("mit-0", ("permission is hereby granted, free of charge", "mit no attribution"), ()),
     ("x11", ("permission is hereby granted, free of charge", "except as contained in this notice"), ()),
-    ("mit", ("permission is hereby granted, free of charge", "the above copyright notice and this permission notice"), ()),
-    ("0bsd", ("permission to use, copy, modify, and or distribute this software for any purpose with or without fee is hereby granted",), ("provided that the above",)),
-    ("isc", ("permission to use, copy, modify, and", "provided that the above copyright notice and this permission notice appear in all copies"), ()),
+    ("mit", ("permission is hereby granted, free of charge", "the above copyright notice and this permission notice"), ()),  # noqa: E501
+    ("0bsd", ("permission to use, copy, modify, and or distribute this software for any purpose with or without fee is hereby granted",), ("provided that the above",)),  # noqa: E501
+    ("isc", ("permission to use, copy, modify, and", "provided that the above copyright notice and this permission notice appear in all copies"), ()),  # noqa: E501
     ("bsd-4-clause", ("redistribution and use in source and binary forms", "all advertising materials"), ()),
     ("bsd-3-clause", ("redistribution and use in source and binary forms", "endorse or promote"), ()),
     ("bsd-2-clause", ("redistribution and use in source and binary forms", "redistributions of source code"), ()),

@@ -1,7 +1,7 @@
 """Turns a Jupyter notebook into text and code: its prose as it is, its cells as fenced blocks, in their order.
 
-A notebook's file is JSON in which a picture's base64 is most of the bytes and the code is strings of escaped lines. What
-it says is the alternation of explanation, code and short printed results, which Markdown shows.
+A notebook's file is JSON in which a picture's base64 is most of the bytes and the code is strings of escaped lines.
+What it says is the alternation of explanation, code and short printed results, which Markdown shows.
 
 Trade-off: pictures, HTML and errors of outputs are left out, and printed output beyond `MOST_OUTPUT` characters a cell.
 """

@@ -1,8 +1,8 @@
 """Replaces keys, tokens and passwords in source code, so that no model learns a credential by heart.
 
-Services give their keys a shape of their own (`AKIA…`, `ghp_…`, `-----BEGIN … PRIVATE KEY-----`), by which they are found
-without doubt. A password in an assignment has none: there the name says what it is, and the value must look drawn by
-lot, for `password = "password"` is an example and not a secret.
+Services give their keys a shape of their own (`AKIA…`, `ghp_…`, `-----BEGIN … PRIVATE KEY-----`), by which they are
+found without doubt. A password in an assignment has none: there the name says what it is, and the value must look drawn
+by lot, for `password = "password"` is an example and not a secret.
 
 Trade-off: shapes that are listed are found; a key of 32 letters under the name `x` is not.
 """
@@ -23,7 +23,7 @@ PLACEHOLDER = "SECRET_REMOVED"
 
 #: Kind -> pattern of the whole secret, for RE2 and Python alike.
 SHAPES = {
-    "private_key": r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-[^-])*-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----",
+    "private_key": r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-[^-])*-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----",  # noqa: E501
     "aws": r"\b(?:AKIA|ASIA|AGPA|AROA|AIPA|ANPA|ANVA|AIDA)[A-Z2-7]{16}\b",
     "github": r"\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{50,255})\b",
     "gitlab": r"\bglpat-[A-Za-z0-9_-]{20,64}\b",
@@ -41,7 +41,7 @@ SHAPES = {
 }  # fmt: skip
 #: What one of them begins with, for RE2: a pass over the column tells which texts to look at.
 _ANY = (
-    r"PRIVATE KEY|\bA(?:KIA|SIA|GPA|ROA|IPA|NPA|NVA|IDA)[A-Z2-7]|\bgh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|hooks\.slack"
+    r"PRIVATE KEY|\bA(?:KIA|SIA|GPA|ROA|IPA|NPA|NVA|IDA)[A-Z2-7]|\bgh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|hooks\.slack"  # noqa: E501
     r"|AIza|ya29\.|[sr]k_(?:live|test)_|\bsk-|\bhf_|\bnpm_|pypi-Ag|\bSG\.|\bSK[0-9a-f]|\beyJ|AccountKey="
 )
 _URL = re.compile(r"(\b[a-z][a-z0-9+.-]{2,12}://[^\s:/@\"'<>{}$]{1,80}:)([^\s:/@\"'<>{}$]{6,100})(?=@[\w.-]+)")
@@ -58,7 +58,8 @@ _LEAST_ENTROPY = 3.4
 
 
 def looks_random(value: str) -> bool:
-    """Whether a string looks like drawn by lot: letters and digits mixed, no spaces, nearly all characters different."""
+    """Whether a string looks like drawn by lot: letters and digits mixed, no spaces, nearly all characters
+    different."""
     if any(c.isspace() for c in value) or not re.search(r"\d", value) or not re.search(r"[A-Za-z]", value):
         return False
     if re.search(r"[<>{}$%()\[\]]|\.\.|example|changeme|placeholder|xxxx|1234", value, re.IGNORECASE):

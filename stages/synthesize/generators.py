@@ -46,7 +46,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of document. seeds: of which documents it is made, `text`, `code` (they have a `code_language`) or both."""
+    """A kind of document. seeds: of which documents it is made, `text`, `code` (they have a `code_language`) or
+    both."""
 
     name: str
     seeds: tuple[str, ...]
@@ -70,7 +71,8 @@ def prompts(path: Path) -> dict[str, str]:
     """Instruction by kind of question. ValueError if the file lacks one."""
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     kinds = data.get("kinds") if isinstance(data, dict) else None
-    missing = [name for name in SCHEMAS if not isinstance((kinds or {}).get(name, {}).get("system"), str)]
+    kinds = kinds if isinstance(kinds, dict) else {}
+    missing = [name for name in SCHEMAS if not isinstance((kinds.get(name) or {}).get("system"), str)]
     if missing:
         raise ValueError(f"{path}: no `system` under `kinds:` for {', '.join(missing)}")
     return {name: kinds[name]["system"].strip() for name in SCHEMAS}

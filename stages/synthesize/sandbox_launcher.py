@@ -1,7 +1,7 @@
 """Builds the cage that a program runs in, from inside, and starts the program in it. A script, never imported.
 
-`sandbox.py` starts it as `python -I -S sandbox_launcher.py`, with the job as JSON on standard input. Two layers, each of
-which alone would hold most of what a program can try:
+`sandbox.py` starts it as `python -I -S sandbox_launcher.py`, with the job as JSON on standard input. Two layers, each
+of which alone would hold most of what a program can try:
 
 1. Namespaces. A new user, mount, process, network, IPC and host-name namespace: the root is an empty file system with
    the interpreter and libraries bound in read-only and one writable folder of limited size, there is no network device,
@@ -10,11 +10,11 @@ which alone would hold most of what a program can try:
    seccomp filter that refuses sockets, mounts, namespaces, tracing and kernel interfaces; and Landlock, where the
    kernel has it, which allows writing to the one folder only.
 
-If a layer cannot be set up the launcher says which and exits: nothing runs with one layer less (Landlock excepted, which
-repeats what the mounts do).
+If a layer cannot be set up the launcher says which and exits: nothing runs with one layer less (Landlock excepted,
+which repeats what the mounts do).
 
-Trade-off: the filter lists what is refused, not what is allowed, so that any interpreter runs; a new system call of a new
-kernel is not on it. That is what the first layer is for.
+Trade-off: the filter lists what is refused, not what is allowed, so that any interpreter runs; a new system call of a
+new kernel is not on it. That is what the first layer is for.
 """
 
 import base64

@@ -66,18 +66,19 @@ class Synthesize(LanguageModelStage, name="synthesize"):
     `code_explanation` (of documents with a `code_language`): kept if the names it mentions are in the program.
     `translation` into `target_language`: kept if the language is right and the numbers are the same.
 
-    Programs run in a sandbox; where the kernel does not offer one, kinds that need it are refused before the run starts.
+    Programs run in a sandbox; where the kernel does not offer one, kinds that need it are refused before the run
+    starts.
 
     Each item draws a topic from a tree, a person to write for, and a seed; they are kept in columns. A new document has
     an id of its own, `synthetic_kind`, `synthesized_from` and `synthetic_item`, the item with all that was asked about
-    it, by which `verify_synthetic` verifies it again. Against items that resemble each other put `minhash_dedup` behind,
-    with an `index` for those of earlier runs. Rejected items go to `rejected/`. Counters: `made=<kind>`,
+    it, by which `verify_synthetic` verifies it again. Against items that resemble each other put `minhash_dedup`
+    behind, with an `index` for those of earlier runs. Rejected items go to `rejected/`. Counters: `made=<kind>`,
     `verified=<kind>`, `rejected=<kind>:<reason>`; yields are their ratios.
 
     Drop reasons: `seed` (with `originals: drop`).
 
-    Sources: Qwen2.5-Math (Yang et al. 2024, section 2), Qwen2.5-Coder (Hui et al. 2024, section 3.1), Persona Hub (Ge et
-    al. 2024).
+    Sources: Qwen2.5-Math (Yang et al. 2024, section 2), Qwen2.5-Coder (Hui et al. 2024, section 3.1), Persona Hub (Ge
+    et al. 2024).
     """
 
     kinds: list[str] = Field(["math_problem"], min_length=1, description=f"kinds to write: {', '.join(KINDS)}")

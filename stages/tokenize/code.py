@@ -33,12 +33,12 @@ class TokenizeCode(Tokenize, name="tokenize_code"):
     content for each file, the last of which is cut in the same share of cases. The tokenizer must have these tokens
     with Qwen's ids, 151659 to 151664. In the text such tokens remain ordinary characters.
 
-    Adds `token_format` to the columns of `tokenize`: `plain`, `psm`, `spm`, `repository`, `repository_psm`, `repository_spm`.
-    From the ids the files can be restored exactly (`stages.tokenize.fill_in_middle.restore`), but for what the
-    tokenizer itself normalises: Qwen's composes characters (NFC).
+    Adds `token_format` to the columns of `tokenize`: `plain`, `psm`, `spm`, `repository`, `repository_psm`,
+    `repository_spm`. From the ids the files can be restored exactly (`stages.tokenize.fill_in_middle.restore`), but for
+    what the tokenizer itself normalises: Qwen's composes characters (NFC).
 
-    Sources: Qwen2.5-Coder (Hui et al. 2024, section 3.2); Bavarian et al. 2022, Efficient training of language models to
-    fill in the middle.
+    Sources: Qwen2.5-Coder (Hui et al. 2024, section 3.2); Bavarian et al. 2022, Efficient training of language models
+    to fill in the middle.
     """
 
     fim_share: float = Field(0.5, ge=0, le=1, description="share of the documents that are cut in three")

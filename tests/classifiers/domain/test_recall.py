@@ -80,7 +80,7 @@ def test_the_domain_is_found_beyond_its_seeds_in_nested_rounds(stage, documents,
     kinds, texts, urls = corpus
     docs = documents(texts, url=urls)
     made = stage(others="drop")
-    seeds, accepted = made._checked(docs)
+    seeds, _ = made._checked(docs)
     truth = np.array([kind != "other" for kind in kinds])
     assert seeds.sum() < truth.sum() * 0.7 and not (seeds & ~truth).any()
     result, outcomes = run(made, docs, [0, 400, 900])
@@ -100,7 +100,7 @@ def test_the_domain_is_found_beyond_its_seeds_in_nested_rounds(stage, documents,
 
 
 def test_shards_do_not_matter(stage, documents, corpus):
-    kinds, texts, urls = corpus
+    _, texts, urls = corpus
     docs = documents(texts[:600], url=urls[:600])
     one, _ = run(stage(others="keep"), docs, [0])
     many, _ = run(stage(others="keep"), docs, [0, 100, 101, 500])

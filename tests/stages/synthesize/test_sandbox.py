@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -265,7 +266,7 @@ def test_nothing_runs_without_the_layers(monkeypatch, tmp_path):
         ('call(libc.prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(pointer), 0, 0), "seccomp")', 'call(-1, "seccomp")'),
         ('call(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")', 'call(-1, "no_new_privs")'),
     ):
-        source = open(module._LAUNCHER).read()
+        source = Path(module._LAUNCHER).read_text()
         assert old in source
         broken = tmp_path / "launcher.py"
         broken.write_text(source.replace(old, new))
@@ -291,7 +292,7 @@ def test_as_a_plain_user(tmp_path):
     """The same cage without root, where this interpreter can be read by others."""
     if os.getuid() != 0:
         pytest.skip("the other tests already run as a plain user")
-    source = open(module._LAUNCHER).read()
+    source = Path(module._LAUNCHER).read_text()
     assert "setgroups" in source
     python = "/usr/bin/python3"
     if not os.path.exists(python):
