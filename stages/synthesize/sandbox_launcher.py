@@ -48,7 +48,7 @@ MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 #: Id of the program inside, and outside where the launcher is root: the kernel limits root's processes by nothing.
 INSIDE, NOBODY = 1000, 65534
-PIVOT_ROOT = 155
+PIVOT_ROOT, MOUNT_SETATTR = 155, 442
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
 
 #: System calls that the filter refuses, x86-64.
@@ -124,6 +124,20 @@ def enter_namespaces() -> None:
             file.write(line)
 
 
+def read_only(target: str) -> None:
+    """Make a mount, and all that is mounted below it, read-only. Kernels before 5.12 do one mount at a time: there a
+    tree with others below is refused."""
+    attributes = struct.pack("QQQQ", 1 | 2, 0, 0, 0)  # read-only, no set-id
+    if libc.syscall(MOUNT_SETATTR, -100, target.encode(), 0x8000, attributes, len(attributes)) == 0:
+        return
+    with open("/proc/self/mountinfo") as file:
+        below = [line.split()[4] for line in file if line.split()[4].startswith(f"{target}/")]
+    if below:
+        raise Unavailable(f"read-only mounts below {target}: this kernel cannot make them")
+    kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC | 1024 | 2048)  # what cannot be taken off
+    mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | kept)
+
+
 def build_root(job: dict) -> None:
     """Make `job["root"]`, an empty folder, the root of all that can be seen, and the box the current folder."""
     root = job["root"]
@@ -137,8 +151,7 @@ def build_root(job: dict) -> None:
             continue
         os.makedirs(target, exist_ok=True)
         mount(path, target, None, MS_BIND | MS_REC)
-        kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC | 1024 | 2048)  # what cannot be taken off
-        mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | kept)
+        read_only(target)
     os.makedirs(f"{root}/dev")
     for name in ("null", "zero", "urandom", "random"):
         open(f"{root}/dev/{name}", "w").close()

@@ -176,6 +176,9 @@ class Synthesize(LanguageModelStage, name="synthesize"):
                         work.append(_Work(row, kind, number, *drawn, text[: self.max_characters]))
         return work
 
+    def cpu_elsewhere(self) -> float:
+        return self._tools.cpu_s if self._tools is not None else 0.0
+
     def __call__(self, docs: pa.Table) -> Outcome:
         if self._tools is None:
             self.setup()

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from stages.rewrite.gates import STYLES, find_fault, numbers
 from stages.synthesize.generators import Item
 from stages.synthesize.math_check import MathChecker
-from stages.synthesize.sandbox import Limits, Sandbox
+from stages.synthesize.sandbox import Limits, Result, Sandbox
 
 
 def program_limits(cpu_s: int) -> Limits:
@@ -47,6 +47,13 @@ class Tools:
     language_of: Callable[[str], str] | None = None
     agree: float = 0.75
     checker: MathChecker = field(default_factory=MathChecker)
+    cpu_s: float = 0.0  # that programs in the sandbox have used
+
+    def run(self, source: str) -> Result:
+        """Run a Python program in the sandbox."""
+        result = self.sandbox.run_python(source)
+        self.cpu_s += result.cpu_s
+        return result
 
 
 def verify(kind: str, item: Item, tools: Tools) -> str | None:
@@ -73,7 +80,7 @@ def _math_problem(item: Item, tools: Tools) -> str | None:
         return "solves_disagree"
     if not item.get("program"):
         return "no_program"
-    result = tools.sandbox.run_python(item["program"])
+    result = tools.run(item["program"])
     if result.status != "ok":
         return f"program_{result.status}"
     if tools.checker.same(answer, result.stdout.decode("utf-8", "replace").strip()) is not True:
@@ -114,7 +121,7 @@ def _tested(solution: str, tests: str, tools: Tools) -> str:
 
     # A solution that calls exit() would end well before the tests: only one that comes to the last line passes.
     word = secrets.token_hex(8)
-    result = tools.sandbox.run_python(_HARNESS.format(solution=solution, tests=tests, word=word))
+    result = tools.run(_HARNESS.format(solution=solution, tests=tests, word=word))
     if result.status == "ok" and not result.stdout.rstrip().endswith(word.encode()):
         return "failed"
     return result.status

@@ -47,6 +47,9 @@ class VerifySynthetic(Filter, name="verify_synthetic"):
         language_of("compile")
         self._tools = Tools(Sandbox(program_limits(self.program_cpu_s)), language_of, self.agree)
 
+    def cpu_elsewhere(self) -> float:
+        return self._tools.cpu_s if self._tools is not None else 0.0
+
     def __call__(self, docs: pa.Table) -> Outcome:
         from stages.synthesize.generators import KINDS, text_of
         from stages.synthesize.verification import verify
