@@ -153,14 +153,19 @@ def _masks(words: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _seed(words, at, width):
-    h = np.uint64(0)
-    for i in range(width):
-        h = h * _BASE + words[at + i]
+def _mixed(h):
     h ^= h >> np.uint64(32)
     h *= _MIX
     h ^= h >> np.uint64(29)
     return h | _ONE
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _seed(words, at, width):
+    h = np.uint64(0)
+    for i in range(width):
+        h = h * _BASE + words[at + i]
+    return _mixed(h)
 
 
 @njit(nogil=True, cache=True)
@@ -252,14 +257,22 @@ def find_items(
     rows = np.empty(LONGEST_ITEM // 64, np.uint64)
     slot_mask = np.uint64(slots.size // 2 - 1)
     bit_mask = np.uint64(bits.size * 64 - 1)
+    top = np.uint64(1)
+    for _ in range(width - 1):
+        top *= _BASE
     compared = 0
     for d in range(text_starts.size - 1):
         out_item[d] = -1
         out_lcs[d] = 0.0
         out_run[d] = 0
         low, high = text_starts[d], text_starts[d + 1]
+        rolling = np.uint64(0)
+        for at in range(low, min(high, low + width - 1)):
+            rolling = rolling * _BASE + text[at]
         for at in range(low, high - width + 1):
-            key = _seed(text, at, width)
+            rolling = rolling * _BASE + text[at + width - 1]
+            key = _mixed(rolling)
+            rolling -= text[at] * top
             bit = (key >> np.uint64(20)) & bit_mask
             if not (bits[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & _ONE:
                 continue
