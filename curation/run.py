@@ -30,6 +30,8 @@ from curation.storage import Storage
 
 #: Documents of a stage after which its failure rate is judged while the run goes on.
 JUDGED_AFTER = 200
+#: Slowest tasks of each step that run.json names.
+SLOWEST = 5
 #: Packages whose versions decide or explain a run's bytes.
 VERSIONS = ("curation", "ray", "pyarrow", "numpy", "numba")
 
@@ -82,6 +84,7 @@ class Run:
     manifests: list[Manifest] = field(default_factory=list)
     totals: dict[str, Account] = field(default_factory=dict)
     completed: list[str] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
     _barriers: list[tuple[Barrier, list[Manifest], list[Manifest]]] = field(default_factory=list)
     _old: dict[str, Any] = field(default_factory=dict)
 
@@ -151,7 +154,7 @@ class Run:
                 for manifest in self.manifests:
                     if any(file["name"] == error.name for file in manifest.files.values()):
                         self.storage.remove(manifest_name(manifest.task))
-                self.manifests, self.totals, self.skipped, self._barriers = [], {}, 0, []
+                self.manifests, self.totals, self.skipped, self._barriers, self.steps = [], {}, 0, [], []
 
     def _segments(self) -> list[Manifest]:
         """Every segment and gather round in order; the manifests of the last segment."""
@@ -212,6 +215,7 @@ class Run:
         self._judge(1)
         ordered = [done[task.name] for task in tasks]
         self.manifests += ordered
+        self.steps.append(_step_numbers(name, segment, ordered))
         return ordered
 
     def _must_redo(self, manifest: Manifest) -> bool:
@@ -302,6 +306,11 @@ class Run:
                     for label, stage in zip(pipeline.stage_names, pipeline.stages, strict=True)
                 ],
             },
+            "thresholds": {
+                label: limits
+                for label, stage in zip(pipeline.stage_names, pipeline.stages, strict=True)
+                if (limits := stage.thresholds())
+            },
             "versions": versions(),
         }
 
@@ -321,12 +330,38 @@ class Run:
             "task_seconds": round(float(seconds.sum()), 2),
             "cpu_seconds": round(sum(m.cpu_seconds for m in self.manifests), 2),
             "peak_rss_mb": max((m.rss_mb for m in self.manifests), default=0),
+            "steps": self.steps,
             "stages": [account.to_json() for account in self.totals.values()],
             "files": self._files(),
             "completed": self.completed,
         }
         self.storage.write_json("run.json", info, indent=1)
         return info
+
+
+def _step_numbers(name: str, segment: Segment, manifests: list[Manifest]) -> dict[str, Any]:
+    """What the tasks of a step took, and the slowest of them: a report must not have to read every manifest again."""
+    slowest = sorted(manifests, key=lambda m: (-m.seconds, m.task))[:SLOWEST]
+    work = [file["bytes"] for m in manifests for file in m.files.values() if file["name"].startswith("work/")]
+    return {
+        "step": name,
+        "stages": segment.labels,
+        "tasks": len(manifests),
+        "seconds": round(sum(m.seconds for m in manifests), 2),
+        "cpu_seconds": round(sum(m.cpu_seconds for m in manifests), 2),
+        "rss_mb": max((m.rss_mb for m in manifests), default=0),
+        "work_bytes": sum(work),
+        "slowest": [
+            {
+                "task": m.task,
+                "seconds": m.seconds,
+                "cpu_seconds": m.cpu_seconds,
+                "rss_mb": m.rss_mb,
+                "rows": m.accounts[0]["rows_in"] if m.accounts else 0,
+            }
+            for m in slowest
+        ],
+    }
 
 
 def versions() -> dict[str, str]:

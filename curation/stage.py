@@ -156,6 +156,10 @@ class Stage(BaseModel):
         """Model and data files outside the code whose content decides the result; part of the fingerprint."""
         return ()
 
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        """Limits to draw into histograms: name of a histogram (of this stage or an earlier one) -> key -> limit."""
+        return {}
+
     # What a worker does.
     def setup(self) -> None:
         """Load what a worker keeps: a model, a word list. Called once in each worker process."""

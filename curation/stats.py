@@ -136,6 +136,16 @@ class Stats:
         ordered = dict(sorted(rows.items(), key=lambda item: (-item[1].entered, item[0])))
         return Funnels([a.stage for a in stages], ordered)
 
+    def tokens_by(self, column: str) -> dict[str, int]:
+        """Tokens in the result by value of a column; empty unless the tokenizer counts by it (it does by language)."""
+        prefix = f"{column}_tokens="
+        found: dict[str, int] = {}
+        for account in self.accounts:
+            for name, n in account.metrics.counters.items():
+                if name.startswith(prefix):
+                    found[name.removeprefix(prefix)] = found.get(name.removeprefix(prefix), 0) + n
+        return found
+
     def warnings(self) -> list[tuple[str, str, int]]:
         """(stage, counter, number) of what a stage wants people to see: counters named `warning_...`."""
         found = []
@@ -224,9 +234,11 @@ def print_funnels(stats: Stats, column: str, console: Console) -> None:
     As wide as it must be: a table that is cut to the terminal's width loses the numbers it was asked for.
     """
     funnels = stats.funnel_by(column)
+    tokens = stats.tokens_by(column)
     losing = {stage for row in funnels.rows.values() for stage, _ in row.lost}
     places = [i for i, stage in enumerate(funnels.stages) if stage in losing]
-    table = _table("", column, "in", *(funnels.stages[i] for i in places), "kept of in", "most went for")
+    more = ("tokens",) if tokens else ()
+    table = _table("", column, "in", *(funnels.stages[i] for i in places), "kept of in", *more, "most went for")
     table.columns[-1].justify = "left"
     for value, row in funnels.rows.items():
         most = sorted(row.lost.items(), key=lambda item: (-item[1], item[0]))[:2]
@@ -235,6 +247,7 @@ def print_funnels(stats: Stats, column: str, console: Console) -> None:
             count(row.entered),
             *(count(row.kept[i]) for i in places),
             f"{row.kept[-1] / row.entered:.1%}",
+            *(count(tokens.get(value, 0)) for _ in more),
             ", ".join(f"{reason} {n}" for (_, reason), n in most),
         )
     Console(file=console.file, width=Console(width=10_000).measure(table).maximum, highlight=False).print(table)

@@ -94,6 +94,9 @@ class IdentifyLanguage(Stage, name="identify_language"):
     def files(self) -> Sequence[str]:
         return [*map(str, self._own() or [self._path()]), *(str(_DATA / n) for n in ("labels.tsv", "scripts.tsv"))]
 
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        return {"language_score": {"min_score": self.min_score}} if self.min_score else {}
+
     def setup(self) -> None:
         if self._own():
             from classifiers.language.identify import Identifier

@@ -128,6 +128,9 @@ class MinhashDedup(AgainstIndex, name="minhash_dedup"):
             self.__dict__["bands"], self.__dict__["rows"] = optimal_bands(self.threshold, self.permutations)
         return self
 
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        return {"jaccard": {"min_jaccard": self.min_jaccard}}
+
     def needs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(("id", "url", "source", "text", *self.chosen_by())))
 

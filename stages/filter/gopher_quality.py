@@ -57,6 +57,15 @@ class GopherQuality(RuleFilter, name="gopher_quality"):
     def adds(self) -> dict[str, pa.DataType]:
         return {f"quality_{name}": pa.int64() for name in STATISTICS} if self.keep_statistics else {}
 
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        return {
+            "words": {"min_doc_words": self.min_doc_words, "max_doc_words": self.max_doc_words},
+            "mean_word_length": {
+                "min_avg_word_length": self.min_avg_word_length,
+                "max_avg_word_length": self.max_avg_word_length,
+            },
+        }
+
     def setup(self) -> None:
         from stages.filter.text_statistics import Texts, quality_statistics, stop_word_tables
 

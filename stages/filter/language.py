@@ -77,6 +77,10 @@ class FilterLanguage(Filter, name="filter_language"):
             return [str(SHIPPED_LIMITS)]
         return []
 
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        one = isinstance(self.min_score, float) and self.min_score > 0
+        return {"language_score": {"min_score": float(self.min_score)}} if one else {}
+
     def _thresholds(self, codes: pa.Array) -> pa.Array | float:
         """The smallest score to keep, by document."""
         if not isinstance(self.min_score, str):

@@ -47,6 +47,9 @@ class KeepWhere(Filter, name="keep_where"):
             if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
                 raise ConfigError(f"'{self.column}' holds {kind}, which has no min or max; use only or except")
 
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        return {self.column: {k: v for k, v in (("min", self.min), ("max", self.max)) if v is not None}}
+
     def __call__(self, docs: pa.Table) -> pa.Array:
         column = docs[self.column]
         tests = {"missing": pc.is_null(column)} if self.missing == "drop" else {}
