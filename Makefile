@@ -1,21 +1,25 @@
 # make run    curate the sample archive and show the funnel
 # make test   the fast tests;  make test-slow  kill runs and other proofs that take minutes;  make check  style and types
+# make test-browser  the report in headless Chromium, which must be installed (Debian: apt-get install chromium)
 # make test-llm  real vLLM servers on the CPU, in an environment of their own (2.6 GB): one labels and rewrites and is
 #                killed, one reads pictures of pages
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 
-.PHONY: run test test-slow test-llm check
+.PHONY: run test test-slow test-browser test-llm check
 
 run: .venv/installed
 	$(BIN)/curation run web
 
 test: .venv/installed-dev
-	$(BIN)/pytest -m "not slow and not llm"
+	$(BIN)/pytest -m "not slow and not llm and not browser"
 
 test-slow: .venv/installed-dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not browser"
+
+test-browser: .venv/installed-browser
+	$(BIN)/pytest -m browser
 
 test-llm: .venv/installed-dev .venv-llm/installed
 	VLLM_PYTHON=$(CURDIR)/.venv-llm/bin/python VLLM_MODELS=$(CURDIR)/.venv-llm/models $(BIN)/pytest -m llm --durations=9
@@ -35,6 +39,7 @@ check: .venv/installed-dev
 .venv/installed-dev: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
+
 
 # vLLM's own pins, and small models to serve; torchvision of the version that belongs to its torch. Some of what it
 # brings does not load on a CPU and is not needed there.

@@ -37,8 +37,13 @@ GROUPS: dict[str, tuple[str, str]] = {
     "classifiers": ("classifiers.cli", "Train and judge the models that label documents."),
     "tokenizer": ("stages.tokenize.cli", "Compare tokenizers on a corpus."),
 }
-#: Single commands of other packages: name -> module whose typer `app` holds that one command.
+#: Single commands with a module of their own: name -> module whose typer `app` holds that one command.
 COMMANDS: dict[str, str] = {
+    "report": "curation.report.cli",
+    "show": "curation.show",
+    "diff": "curation.diff",
+    "card": "curation.card",
+    "reference": "curation.reference",
     "serve": "stages.llm.serve",
     "train": "training.command",
     "ablate": "training.ablate",
@@ -145,14 +150,13 @@ def run(
     executor = Inline(url) if inline else OnRay(url, workers, address)
     signal.signal(signal.SIGTERM, _stop)
     result = Run(plan, executor, Storage(url), Progress(err)).execute()
-    from curation.report.page import write_report
     from curation.stats import funnel_table, read_stats
 
     stats = read_stats(url)
     if not result.executed:
         out.print(f"{url}: everything is committed ({result.skipped} tasks), nothing to do")
     else:
-        write_report(url)
+        _write_report(url)
     out.print(funnel_table(stats))
     for line in result.completed:
         out.print(line, markup=False, soft_wrap=True)
@@ -166,7 +170,22 @@ def run(
         files = stats.info["files"][folder]
         rows, size = sum(f["rows"] for f in files), sum(f["bytes"] for f in files)
         out.print(f"  {url}/{folder}: {rows:,} rows in {len(files)} files, {size / 1e6:,.1f} MB", soft_wrap=True)
-    out.print(f"  {url}/report.html", soft_wrap=True)
+    if Storage(url).exists("report.html"):
+        out.print(f"  {url}/report.html", soft_wrap=True)
+
+
+def _write_report(url: str) -> None:
+    """The page of a run that is complete: whatever goes wrong with it, the run has not failed."""
+    from curation.report.page import write_report
+
+    try:
+        write_report(url)
+    except Exception as error:
+        err.print(
+            f"warning: report.html was not written ({type(error).__name__}: {error}); the run is complete, "
+            f"`curation report {url}` tries again",
+            style="yellow", markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 @app.command()

@@ -204,7 +204,7 @@
       const name = `${box.dataset.stage} ${box.dataset.reason}`.toLowerCase();
       let hits = 0;
       box.querySelectorAll(".sample").forEach((e) => {
-        const hit = (!code || e.dataset.language === code) && (!words || name.includes(words) || e.textContent.toLowerCase().includes(words));
+        const hit = (!e.dataset.extra || code || words) && (!code || e.dataset.language === code) && (!words || name.includes(words) || e.textContent.toLowerCase().includes(words));
         e.classList.toggle("hidden", !hit);
         hits += hit ? 1 : 0;
       });

@@ -60,6 +60,7 @@ def environment() -> jinja2.Environment:
         "short": lambda n: count(n) if n else "",
         "duration": lambda s: f"{s:.1f} s" if s < 60 else duration(s),
         "readable": readable,
+        "sum_failed": lambda stages: sum(sum(stage["failed"].values()) for stage in stages),
     }
     return made
 
@@ -99,8 +100,9 @@ def reasons(stats: Stats, samples: Samples) -> list[dict[str, Any]]:
     ][: 2 * REASONS]
 
 
-def render(title: str, stats: Stats, samples: Samples, runs: Sequence[dict[str, Any]], mix: list | None = None) -> str:
+def render(title: str, stats: Stats, samples: Samples, runs: Sequence[dict[str, Any]] = ()) -> str:
     """The page of a run, or of several added up (`runs`)."""
+    mix = facts.mixture(stats)
     languages, histograms, steps = facts.languages(stats), facts.histograms(stats), facts.steps(stats)
     funnel = facts.funnel(stats)
     breakdown = {
@@ -143,7 +145,7 @@ def render(title: str, stats: Stats, samples: Samples, runs: Sequence[dict[str, 
 def write_report(run: str) -> str:
     """Write `report.html` into a run's folder; returns its path or URL."""
     storage, stats = Storage(run), read_stats(run)
-    page = render(stats.info["pipeline"], stats, read_samples(storage, stats), [])
+    page = render(stats.info["pipeline"], stats, read_samples(storage, stats))
     with storage.write("report.html") as file:
         file.write(page.encode("utf-8", "replace"))
     return storage.path("report.html") if storage.local else f"{run.rstrip('/')}/report.html"

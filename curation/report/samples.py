@@ -24,8 +24,11 @@ from curation.chain import error_kind
 from curation.stats import Stats
 from curation.storage import Storage
 
-#: Samples shown per stage and reason, and characters of each.
+#: Samples shown per stage and reason; of a language that is not among those, so many more, which a filter by language
+#: shows, up to so many in all; and characters of each.
 SAMPLES = 10
+PER_LANGUAGE = 2
+MOST_SAMPLES = 40
 CHARACTERS = 600
 #: Files that are opened per step and folder, and row groups (8 MiB each) read of them.
 FILES = 12
@@ -67,6 +70,18 @@ class Samples:
     clusters: list[dict[str, Any]] = field(default_factory=list)
     cluster_rows: tuple[int, int] = (0, 0)
 
+    def add(self, other: Samples) -> None:
+        """Take another run's samples in, as far as there is room."""
+        for key, rows in other.by_reason.items():
+            mine = self.by_reason.setdefault(key, [])
+            mine += rows[: SAMPLES - len(mine)]
+        for host, counts in other.hosts.items():
+            self.hosts[host] = [a + b for a, b in zip(self.hosts.get(host, [0, 0, 0]), counts, strict=True)]
+        self.hosts = dict(sorted(self.hosts.items(), key=lambda item: (-sum(item[1]), item[0]))[:HOSTS])
+        self.clusters = sorted(self.clusters + other.clusters, key=lambda c: -c["removed"])[:CLUSTERS]
+        self.host_rows = (self.host_rows[0] + other.host_rows[0], self.host_rows[1] + other.host_rows[1])
+        self.cluster_rows = (self.cluster_rows[0] + other.cluster_rows[0], self.cluster_rows[1] + other.cluster_rows[1])
+
 
 def chosen_files(files: list[dict[str, Any]], most: int = FILES) -> list[str]:
     """Names of at most `most` files with rows of each step (`0-…`, `1-…`), spread evenly over its shards."""
@@ -103,23 +118,29 @@ def _have(parquet: pq.ParquetFile, *names: str) -> list[str]:
 def documents_by_reason(storage: Storage, stats: Stats) -> dict[tuple[str, str], list[dict[str, str]]]:
     """(stage, reason) -> the first documents that went for it; a failure's reason is its kind."""
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    taken: dict[tuple[str, str, str | None], int] = {}
     for folder in ("dropped", "quarantine"):
         for parquet, group in _groups(storage, stats.info.get("files", {}).get(folder, [])):
-            table = parquet.read_row_group(group, columns=["stage", "reason"])
+            table = parquet.read_row_group(group, columns=_have(parquet, "stage", "reason", "language"))
             wanted = []
-            keys = zip(table["stage"].to_pylist(), table["reason"].to_pylist(), strict=True)
-            for row, (stage, reason) in enumerate(keys):
+            names = table["language"].to_pylist() if "language" in table.column_names else [None] * table.num_rows
+            keys = zip(table["stage"].to_pylist(), table["reason"].to_pylist(), names, strict=True)
+            for row, (stage, reason, language) in enumerate(keys):
                 key = (stage, (reason or "") if folder == "dropped" else error_kind(reason or ""))
                 rows = found.setdefault(key, [])
-                if len(rows) < SAMPLES:
-                    rows.append({})
-                    wanted.append((row, rows, len(rows) - 1))
+                of_language = (*key, language)
+                extra = len(rows) >= SAMPLES
+                if extra and (len(rows) >= MOST_SAMPLES or taken.get(of_language, 0) >= PER_LANGUAGE or not language):
+                    continue
+                taken[of_language] = taken.get(of_language, 0) + 1
+                rows.append({"extra": "extra" if extra else ""})
+                wanted.append((row, rows, len(rows) - 1))
             if not wanted:
                 continue
             columns = _have(parquet, "id", "url", "text", "reason", "detail", "language", "file", "position")
             full = parquet.read_row_group(group, columns=columns).take(pa.array([row for row, _, _ in wanted]))
             for (_, rows, place), document in zip(wanted, full.to_pylist(), strict=True):
-                rows[place] = {
+                rows[place] |= {
                     name: readable(document.get(name), CHARACTERS if name == "text" else 300)
                     for name in ("id", "url", "text", "detail", "language")
                 }
