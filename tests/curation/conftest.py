@@ -56,3 +56,22 @@ def run():
         return Run(plan, executor or Inline(url), Storage(url)).execute()
 
     return carry_out
+
+
+@pytest.fixture(scope="session")
+def web_run(tmp_path_factory):
+    """A run of the pipeline `web` over the sample archive, in this process; returns its folder."""
+    return run_web(tmp_path_factory.mktemp("web") / "out")
+
+
+def run_web(out, *sets):
+    """Run the pipeline `web` over the sample archive; returns the folder as a string."""
+    from typer.testing import CliRunner
+
+    from curation import cli
+
+    arguments = ["run", "web", "-c", str(Path(__file__).parents[2] / "pipelines.yaml"), "-o", str(out), "--inline"]
+    for one in sets:
+        arguments += ["--set", one]
+    assert CliRunner().invoke(cli.app, arguments, catch_exceptions=False).exit_code == 0
+    return str(out)

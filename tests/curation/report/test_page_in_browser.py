@@ -11,7 +11,6 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parents[3]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 FLAGS += ["--disable-component-update", "--disable-quic"]
 HOSTILE = [
@@ -60,17 +59,9 @@ def opened(chromium):
         context.close()
 
 
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory):
-    """The report of the pipeline `web` over the sample archive."""
-    from typer.testing import CliRunner
-
-    from curation import cli
-
-    out = tmp_path_factory.mktemp("web") / "out"
-    arguments = ["run", "web", "-c", str(ROOT / "pipelines.yaml"), "-o", str(out), "--inline"]
-    assert CliRunner().invoke(cli.app, arguments, catch_exceptions=False).exit_code == 0
-    return out / "report.html"
+@pytest.fixture
+def sample(web_run):
+    return Path(web_run, "report.html")
 
 
 def texts(page, selector):
