@@ -195,12 +195,31 @@ def plan(
     output: OutputFolder = None,
     config: Config = None,
     sets: Sets = None,
+    pilot: Annotated[
+        str, typer.Option(metavar="SHARE", help="Run this share of the input (`0.1%`) and forecast the whole run.")
+    ] = "",
+    nodes: Annotated[int, typer.Option(help="With --pilot: nodes to forecast for.", min=1)] = 1,
+    cpus: Annotated[int, typer.Option(help="With --pilot: CPUs of a node (0: as many as here).", min=0)] = 0,
+    cpu_price: Annotated[float, typer.Option(help="With --pilot: price of an hour of a CPU.", min=0)] = 0.04,
+    gpu_price: Annotated[float, typer.Option(help="With --pilot: price of an hour of a GPU.", min=0)] = 2.5,
+    gpus: Annotated[int, typer.Option(help="With --pilot: GPUs behind the model's server.", min=0)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="With --pilot: print JSON instead of tables.")] = False,
 ) -> None:
-    """Show segments, inputs, and what a run would do; nothing is run."""
+    """Show segments, inputs, and what a run would do; nothing is run. With --pilot a sample is run, and forecast from."""
     from curation.preview import preview
     from curation.storage import Storage
 
     made = _plan(name, config, inputs, output, sets)
+    if pilot:
+        from curation.pilot import Prices, forecast, share_of
+        from curation.pilot_table import print_forecast
+
+        found = forecast(made, share_of(pilot), Prices(cpu_price, gpu_price, gpus))
+        if as_json:
+            sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
+        else:
+            print_forecast(found, out, nodes, cpus or os.cpu_count() or 1, cpu_price, gpu_price)
+        return
     settings = made.pipeline.settings
     out.print(f"[bold]{name}[/bold]: {settings.description}", soft_wrap=True)
     files = {(task.split.source, task.split.file.name): task.split.file.size for task in made.first_tasks}
