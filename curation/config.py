@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import xxhash
 import yaml
@@ -61,6 +61,10 @@ class Settings(BaseModel):
     """Most payload in one batch, MiB (a single larger document is a batch of its own)."""
     memory_mb: int = Field(2048, ge=64)
     """Memory that stages may take on top of what they loaded, MiB; the document that exceeds it is quarantined."""
+    resources: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
+    """What a task with a stage asks of a Ray node, by stage: `{annotate: {num_gpus: 0.5, memory_mb: 6000}}`; `num_cpus`
+    (default 1), `num_gpus`, `memory_mb`, or a resource of the cluster's own by its name. Changes where tasks run, never a
+    byte of the output."""
 
 
 class Pipeline(BaseModel):
@@ -361,6 +365,12 @@ def load_pipeline(
         raise ConfigError(_one_line(error, source, at, Settings, f"pipeline '{name}'")) from error
     settings.output = output or settings.output or f"out/{name}"
     labels = _numbered(names)
+    for label in settings.resources:
+        if label not in labels:
+            raise ConfigError(
+                f"{source.where((*at, 'resources', label))}: resources: the pipeline has no stage '{label}'"
+                f"{nearest(label, labels) or '; it has ' + ', '.join(labels)}"
+            )
     for stage, label in zip(stages, labels, strict=True):
         stage._folder = f"{settings.output.rstrip('/')}/work/stages/{label}"
         stage._seed = xxhash.xxh3_64_intdigest(f"{settings.seed}\0{label}".encode())

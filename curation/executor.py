@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -19,11 +20,13 @@ from typing import Any
 
 from curation.corpus import Manifest
 from curation.errors import CorruptFile, CurationError
-from curation.plan import Plan, Task
+from curation.plan import GatherTask, Plan, Task
 from curation.task import close_runners, run_task
 
 #: Attempts of a task whose worker dies under it, before the task is given up.
 ATTEMPTS = 5
+#: Seconds after which the CPUs of the cluster are counted again.
+SLOTS_S = 5.0
 #: Object store of a local Ray, bytes: manifests are kilobytes, and the default would take 30 % of memory.
 STORE_BYTES = 128 << 20
 
@@ -79,6 +82,24 @@ def _silence() -> None:
         dispatcher.remove_handler("ray_print_logs")
 
 
+def task_options(plan: Plan, task: Task) -> dict[str, Any]:
+    """What a task asks of a node: of all stages that run in it, the most of each resource."""
+    wanted = plan.pipeline.settings.resources
+    labels = {label.removesuffix(":scatter") for label in plan.segments[task.segment].labels}
+    most: dict[str, float] = {"num_cpus": 1.0}
+    if isinstance(task, GatherTask):  # of the barrier at the segment's end alone
+        labels = {plan.segments[task.segment].labels[-1].removesuffix(":scatter")}
+    named = [wanted[label] for label in sorted(labels) if label in wanted]
+    for key in {key for one in named for key in one}:
+        most[key] = max(one.get(key, 0.0) for one in named)
+    options: dict[str, Any] = {key: most.pop(key) for key in ("num_cpus", "num_gpus") if key in most}
+    if "memory_mb" in most:
+        options["memory"] = int(most.pop("memory_mb")) << 20
+    if most:
+        options["resources"] = dict(sorted(most.items()))
+    return options
+
+
 class OnRay:
     """Runs tasks on Ray workers: a local Ray of `workers` CPUs, or the cluster of `RAY_ADDRESS`."""
 
@@ -123,21 +144,31 @@ class OnRay:
         if not tasks:
             return
         ray = self._start()
-        remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(attempt)
+        from curation.ray_metrics import RayMetrics
+
+        remote = ray.remote(max_retries=ATTEMPTS - 1)(attempt)
         shared = ray.put(plan)
         waiting = list(reversed(tasks))
         running: dict[Any, Task] = {}
-        slots = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
+        metrics = RayMetrics(plan.pipeline.name)
+        slots, counted = 0, -SLOTS_S
         try:
             while waiting or running:
+                if time.monotonic() - counted >= SLOTS_S:  # nodes come and go, and an autoscaler starts from none
+                    slots = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
+                    counted = time.monotonic()
                 while waiting and len(running) < slots:
                     task = waiting.pop()
-                    running[remote.options(name=task.name).remote(shared, task, self.url)] = task
+                    options = task_options(plan, task)
+                    running[remote.options(name=task.name, **options).remote(shared, task, self.url)] = task
+                metrics.tasks(len(waiting), len(running))
                 done, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
                 for reference in done:
                     task = running.pop(reference)
                     try:
-                        yield ray.get(reference)
+                        result = ray.get(reference)
+                        metrics.record(result)
+                        yield result
                     except ray.exceptions.RayError as error:
                         text = str(error).strip().split("\n")[0]
                         yield Failure(task.name, f"worker died {ATTEMPTS} times: {type(error).__name__}: {text}")
