@@ -175,17 +175,19 @@ def run(
 
 
 def _write_report(url: str) -> None:
-    """The page of a run that is complete: whatever goes wrong with it, the run has not failed."""
+    """The page and the cards of a run that is complete: whatever goes wrong with them, the run has not failed."""
+    from curation.card import write_card
     from curation.report.page import write_report
 
-    try:
-        write_report(url)
-    except Exception as error:
-        err.print(
-            f"warning: report.html was not written ({type(error).__name__}: {error}); the run is complete, "
-            f"`curation report {url}` tries again",
-            style="yellow", markup=False, soft_wrap=True,
-        )  # fmt: skip
+    for what, write, again in (("report.html", write_report, "report"), ("the dataset card", write_card, "card")):
+        try:
+            write(url)
+        except Exception as error:
+            err.print(
+                f"warning: {what} was not written ({type(error).__name__}: {error}); the run is complete, "
+                f"`curation {again} {url}` tries again",
+                style="yellow", markup=False, soft_wrap=True,
+            )  # fmt: skip
 
 
 @app.command()
