@@ -1,11 +1,12 @@
 """The dataset card and the Croissant file of a run: what the data is, where it is from, under which licences.
 
-`README.md` is a card as Hugging Face reads it: YAML metadata, then what a person wants to know. `croissant.json` says the
-same to programs (MLCommons Croissant 1.0): files, columns, types. Both are made of run.json and of a bounded number of
-files (`report/samples.py` says which), so they cost a second after any run, and `curation card DIR` makes them again.
+`README.md` is a card as Hugging Face reads it: YAML metadata, then what a person wants to know. `croissant.json` says
+the same to programs (MLCommons Croissant 1.0): files, columns, types. Both are made of run.json and of a bounded number
+of files (`report/samples.py` says which), so they cost a second after any run, and `curation card DIR` makes them
+again.
 
-What is said of licences is what pages say of themselves (`license`, a link or a tag), counted. It is a hint to lawyers and
-no statement that the data is under them; the licence of the whole is the owner's to name: `--license`.
+What is said of licences is what pages say of themselves (`license`, a link or a tag), counted. It is a hint to lawyers
+and no statement that the data is under them; the licence of the whole is the owner's to name: `--license`.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ _CONTEXT: dict[str, Any] = {
     name: f"cr:{name}"
     for name in (
         "citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject", "fileSet", "format",
-        "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex",
-        "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform",
+        "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references",
+        "regex", "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform",
     )
 }  # fmt: skip
 
@@ -135,7 +136,7 @@ def dataset_card(storage: Storage, stats: Stats, title: str = "", licence: str =
         f"{count(stats.kept)} documents{tokens}, {documents / 1e6:,.1f} MB of parquet, kept of {count(stats.records)} "
         "records. Every record that is not here is in `dropped/` or `quarantine/` of the run, with the stage and the "
         "reason; `report.html` shows how many, and samples.",
-        "```python\nfrom datasets import load_dataset\n\ndata = load_dataset(\"PATH_OR_NAME\", streaming=True)\n```",
+        '```python\nfrom datasets import load_dataset\n\ndata = load_dataset("PATH_OR_NAME", streaming=True)\n```',
     ]
     sources, read = _values(storage, stats, "source")
     inputs = [
@@ -165,7 +166,11 @@ def dataset_card(storage: Storage, stats: Stats, title: str = "", licence: str =
     languages = _languages(stats)
     if languages:
         rows = [
-            [_code(readable(code, 40)) if code else "(none)", f"{n['kept']:,}", f"{n['tokens']:,}" if stats.tokens() else ""]
+            [
+                _code(readable(code, 40)) if code else "(none)",
+                f"{n['kept']:,}",
+                f"{n['tokens']:,}" if stats.tokens() else "",
+            ]
             for code, n in list(languages.items())[:150]
         ]
         parts += ["## Languages", _table(["language", "documents", "tokens"], rows)]
@@ -175,7 +180,10 @@ def dataset_card(storage: Storage, stats: Stats, title: str = "", licence: str =
         why = ", ".join(f"{_code(readable(reason, 60))} {n:,}" for reason, n in lost)
         rows.append([f"`{account.stage}`", f"{account.rows_in:,}", f"{account.kept:,}", why])
     parts += ["## How it was made", _table(["stage", "in", "kept", "most went for"], rows)]
-    parts += ["Configuration:", "```json\n" + json.dumps(info["config"]["stages"], indent=1, ensure_ascii=False) + "\n```"]
+    parts += [
+        "Configuration:",
+        "```json\n" + json.dumps(info["config"]["stages"], indent=1, ensure_ascii=False) + "\n```",
+    ]
     versions = ", ".join(f"{k} {v}" for k, v in info["versions"].items())
     parts.append(f"Versions: {versions}. Fingerprint `{info['fingerprint']}`.")
     columns = _schema(storage, stats)
@@ -184,9 +192,9 @@ def dataset_card(storage: Storage, stats: Stats, title: str = "", licence: str =
         parts += ["## Columns", _table(["column", "type", "meaning"], rows)]
     parts += [
         "## Personal data, and what else to know",
-        "The documents are text that others published. Addresses and numbers are replaced only where the pipeline above "
-        "has a stage for it, and no such stage finds all. Rules and classifiers err more in languages with little text to "
-        "learn from; the funnel by language in `report.html` shows where.",
+        "The documents are text that others published. Addresses and numbers are replaced only where the pipeline "
+        "above has a stage for it, and no such stage finds all. Rules and classifiers err more in languages with "
+        "little text to learn from; the funnel by language in `report.html` shows where.",
     ]
     metadata = yaml.safe_dump(_metadata(stats, title, licence), sort_keys=False, allow_unicode=True)
     return f"---\n{metadata}---\n\n" + "\n\n".join(parts) + "\n"
@@ -289,6 +297,7 @@ def card(
     title: Annotated[str, typer.Option(help="Name of the data set (default: the pipeline's).")] = "",
     licence: Annotated[str, typer.Option("--license", help="Licence of the whole, by its SPDX identifier.")] = "",
 ) -> None:
-    """Write the dataset card (README.md, for Hugging Face) and the Croissant file of a run, with a name and a licence."""
+    """Write the dataset card (README.md, for Hugging Face) and the Croissant file of a run, with a name and a
+    licence."""
     for name in write_card(folder, title, licence.lower()):
         Console(highlight=False).print(f"{folder.rstrip('/')}/{name}", soft_wrap=True)

@@ -176,12 +176,13 @@ def run(
 
 def _write_report(url: str) -> None:
     """The page and the cards of a run that is complete: whatever goes wrong with them, the run has not failed."""
-    from curation.card import write_card
-    from curation.report.page import write_report
-
-    for what, write, again in (("report.html", write_report, "report"), ("the dataset card", write_card, "card")):
+    pages = (
+        ("report.html", "curation.report.page", "write_report", "report"),
+        ("the dataset card", "curation.card", "write_card", "card"),
+    )
+    for what, module, function, again in pages:
         try:
-            write(url)
+            getattr(importlib.import_module(module), function)(url)
         except Exception as error:
             err.print(
                 f"warning: {what} was not written ({type(error).__name__}: {error}); the run is complete, "
@@ -207,7 +208,8 @@ def plan(
     gpus: Annotated[int, typer.Option(help="With --pilot: GPUs behind the model's server.", min=0)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="With --pilot: print JSON instead of tables.")] = False,
 ) -> None:
-    """Show segments, inputs, and what a run would do; nothing is run. With --pilot a sample is run, and forecast from."""
+    """Show segments, inputs, and what a run would do; nothing is run. With --pilot a sample is run, and forecast
+    from."""
     from curation.preview import preview
     from curation.storage import Storage
 

@@ -63,8 +63,8 @@ class Settings(BaseModel):
     """Memory that stages may take on top of what they loaded, MiB; the document that exceeds it is quarantined."""
     resources: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
     """What a task with a stage asks of a Ray node, by stage: `{annotate: {num_gpus: 0.5, memory_mb: 6000}}`; `num_cpus`
-    (default 1), `num_gpus`, `memory_mb`, or a resource of the cluster's own by its name. Changes where tasks run, never a
-    byte of the output."""
+    (default 1), `num_gpus`, `memory_mb`, or a resource of the cluster's own by its name. Changes where tasks run, never
+    a byte of the output."""
 
 
 class Pipeline(BaseModel):

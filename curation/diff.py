@@ -45,7 +45,8 @@ class Difference:
 
 
 def difference(a: str, b: str, text: bool = False, most: int = 5) -> Difference:
-    """Compare two runs by the ids of their documents; with `text` also what they kept. A failure's reason is its kind."""
+    """Compare two runs by the ids of their documents; with `text` also what they kept. A failure's reason is its
+    kind."""
     connection = connect()
     body = ", hash(text) as text" if text else ", 0 as text"
     for run, name in ((a, "a"), (b, "b")):
@@ -60,7 +61,8 @@ def difference(a: str, b: str, text: bool = False, most: int = 5) -> Difference:
         "when a.kept and a.text is distinct from b.text then 'changed' else 'same' end"
     )
     connection.execute(
-        f"create temp table joined as select {kind} as kind, coalesce(a.id, b.id) as id, coalesce(a.url, b.url) as url, "
+        f"create temp table joined as select {kind} as kind, coalesce(a.id, b.id) as id, "
+        "coalesce(a.url, b.url) as url, "
         "a.place as a, b.place as b from a full outer join b on a.id = b.id"
     )
     counted = ask(connection, "select kind, count(*) as n from joined group by kind", "diff")
@@ -83,7 +85,9 @@ def diff(
     a: Annotated[str, typer.Argument(metavar="RUN_A", help="Folder or URL of a run.")],
     b: Annotated[str, typer.Argument(metavar="RUN_B", help="Folder or URL of another.")],
     number: Annotated[int, typer.Option("--number", "-n", help="Documents named of each kind.", min=0)] = 3,
-    text: Annotated[bool, typer.Option("--text", help="Also compare the texts that both kept (reads them all).")] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="Also compare the texts that both kept (reads them all).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what became of one run's documents in another: gained, lost, moved, by stage and reason."""
@@ -101,7 +105,9 @@ def diff(
     out.print(table)
     for kind, examples in found.examples.items():
         ways = [way for way in found.ways if way["kind"] == kind]
-        table = Table(box=None, pad_edge=False, title=f"\n{kind.replace('_', ' ')}", title_justify="left", title_style="bold")
+        table = Table(
+            box=None, pad_edge=False, title=f"\n{kind.replace('_', ' ')}", title_justify="left", title_style="bold"
+        )
         for column, justify in (("in A", "left"), ("in B", "left"), ("documents", "right")):
             table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
         for way in ways[:15]:

@@ -2,15 +2,16 @@
 
 The sample is a set of byte ranges spread evenly over the input, so it holds records of every part of it, and reading it
 costs what it weighs. It goes through the whole pipeline, in child processes as in a real run, in a folder that is
-removed; barriers do not hand anything on (no index is written). It is run twice, a quarter of it first: from the two, what
-a step costs anyway and what it costs per document are told apart, for a shuffle of 100 documents is all start-up.
+removed; barriers do not hand anything on (no index is written). It is run twice, a quarter of it first: from the two,
+what a step costs anyway and what it costs per document are told apart, for a shuffle of 100 documents is all start-up.
 
 Everything grows with the number of documents but one thing: copies. Two copies that lie side by side, in one range, are
 in a sample of share p with a chance of p, like any document; two that lie apart with a chance of p², so deduplication
 drops a smaller part of a sample than of the whole. The sample says which are which. If copies that lie apart come in
-pairs, a share d of them in the whole shows as p·d in the sample. That is what the forecast assumes, with the evidence of
-one copy among 20 pairs that could have been seen added, so that a sample too small to show any gives 5 % for each stage
-that removes copies. Where copies come in large clusters the truth is lower, and the range that is printed is wide.
+pairs, a share d of them in the whole shows as p·d in the sample. That is what the forecast assumes, with the evidence
+of one copy among 20 pairs that could have been seen added, so that a sample too small to show any gives 5 % for each
+stage that removes copies. Where copies come in large clusters the truth is lower, and the range that is printed is
+wide.
 """
 
 from __future__ import annotations
@@ -257,7 +258,7 @@ def forecast(plan: Plan, share: float, prices: Prices | None = None) -> Forecast
     folder = tempfile.mkdtemp(prefix="curation-pilot-")
     try:
         quarter = tasks[1::4] or tasks[:1]
-        runs = []
+        runs: list[PilotRun | None] = []
         for name, some in (("quarter", quarter), ("all", tasks)):
             try:
                 runs.append(_run(plan, some, f"{folder}/{name}"))
@@ -325,7 +326,9 @@ def _forecast(plan: Plan, small: PilotRun, large: PilotRun, sampled: int, whole:
         before = [_overhead(run.manifests, segment.index) for run in (small, large)]
         fixed, slope = _slope((rows[0], before[0]), (rows[1], before[1]))
         overhead += fixed + slope * grown.get(label.removesuffix(":scatter"), 0.0)
-    result.stages.append(StageForecast("reading and writing", 0, 0, overhead / 3600, price=overhead / 3600 * prices.cpu_hour))
+    result.stages.append(
+        StageForecast("reading and writing", 0, 0, overhead / 3600, price=overhead / 3600 * prices.cpu_hour)
+    )
     result.cpu_hours = sum(stage.cpu_hours for stage in result.stages)
     result.gpu_hours = sum(stage.gpu_hours for stage in result.stages)
     result.price = sum(stage.price for stage in result.stages)

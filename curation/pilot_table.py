@@ -48,7 +48,9 @@ def print_forecast(found: Forecast, out: Console, nodes: int, cpus: int, cpu_pri
     tokens = f", {count(found.tokens)} tokens" if found.tokens else ""
     out.print(f"\ndocuments kept: {count(documents[-1].kept)} of {count(documents[0].docs_in)} records{tokens}")
     out.print(f"CPU time: {_hours(found.cpu_hours)}" + (f", GPU time: {_hours(found.gpu_hours)}" if gpu else ""))
-    out.print(f"on the clock: {_hours(found.hours(nodes, cpus))} on {nodes} nodes of {cpus} CPUs ({found.tasks:,} tasks)")
+    out.print(
+        f"on the clock: {_hours(found.hours(nodes, cpus))} on {nodes} nodes of {cpus} CPUs ({found.tasks:,} tasks)"
+    )
     disk = ", ".join(f"{name} {size(n)}" for name, n in found.disk.items())
     out.print(f"disk: {size(sum(found.disk.values()))} ({disk})", soft_wrap=True)
     out.print(

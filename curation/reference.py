@@ -1,7 +1,8 @@
-"""`curation reference`: docs/reference.md, made of the docstrings and keys of the stages and the settings of a pipeline.
+"""`curation reference`: docs/reference.md, made of the docstrings and keys of the stages and the settings of a
+pipeline.
 
-The manual page of a stage is its docstring, which stands beside the code it speaks of; a second text would be wrong within
-a month. A test compares the file in the repository with what this command prints.
+The manual page of a stage is its docstring, which stands beside the code it speaks of; a second text would be wrong
+within a month. A test compares the file in the repository with what this command prints.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ app = typer.Typer(add_completion=False)
 
 _HEAD = """# Reference
 
-Made by `curation reference > docs/reference.md` from the docstrings of the stages; change those, not this file. The same
-pages are printed by `curation stages NAME`.
+Made by `curation reference > docs/reference.md` from the docstrings of the stages; change those, not this file. The
+same pages are printed by `curation stages NAME`.
 """
 
 
@@ -62,9 +63,8 @@ def _keys(fields: dict[str, Any]) -> list[str]:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in fields.items():
         shown = field.alias or name
-        lines.append(
-            f"| `{shown}` | {_cell(_kind(field.annotation))} | {_cell(_default(field))} | {_cell(field.description or '')} |"
-        )
+        cells = (_kind(field.annotation), _default(field), field.description or "")
+        lines.append(f"| `{shown}` | {' | '.join(map(_cell, cells))} |")
     return lines
 
 

@@ -35,8 +35,8 @@ def _quoted(text: str) -> str:
 
 
 def add_rows(connection: duckdb.DuckDBPyConnection, run: str, name: str = "docs") -> None:
-    """Make the view `name`: all columns of the run's rows, and `fate` (`kept`, `dropped`, `failed`), a boolean of each of
-    these names, and `stage`, `reason`, `detail`, which are null for kept documents. ConfigError if it is no run."""
+    """Make the view `name`: all columns of the run's rows, and `fate` (`kept`, `dropped`, `failed`), a boolean of each
+    of these names, and `stage`, `reason`, `detail`, which are null for kept documents. ConfigError if it is no run."""
     storage, stats = Storage(run), read_stats(run)
     if not storage.local:
         connection.register_filesystem(storage.fs)
@@ -65,7 +65,12 @@ def ask(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> list[di
         result = connection.execute(query)
         names = [column[0] for column in result.description or []]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-    except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException) as error:
+    except (
+        duckdb.ParserException,
+        duckdb.BinderException,
+        duckdb.CatalogException,
+        duckdb.ConversionException,
+    ) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         hint = next((f"; {line}" for line in lines[1:] if line.startswith(("Candidate", "Did you mean"))), "")
         raise ConfigError(f"{what}: {(lines[0].partition(': ')[2] or lines[0]).rstrip('!')}{hint}") from error

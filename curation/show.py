@@ -1,7 +1,7 @@
 """`curation show`: the documents of a run for which a condition holds, readable in a terminal.
 
-The condition is SQL over one row per record of the input (`curation/rows.py`). What is shown is in the order of the run's
-files, so the same question has the same answer; characters that would garble a terminal are spelled out.
+The condition is SQL over one row per record of the input (`curation/rows.py`). What is shown is in the order of the
+run's files, so the same question has the same answer; characters that would garble a terminal are spelled out.
 """
 
 from __future__ import annotations

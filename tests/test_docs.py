@@ -11,7 +11,14 @@ import pytest
 import typer
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("stages/*/README.md"), *ROOT.glob("classifiers/*/README.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("stages/*/README.md"),
+        *ROOT.glob("classifiers/*/README.md"),
+    ]
+)
 
 
 def commands(page):
@@ -61,7 +68,9 @@ def test_other_commands_name_what_exists():
                 seen += 1
             for extra in re.findall(r"\.\[([\w,]+)\]", " ".join(words)):
                 text = (ROOT / "pyproject.toml").read_text()
-                assert all(re.search(rf"^{name} = \[", text, re.M) for name in extra.split(",")), f"{page.name}: {extra}"
+                assert all(re.search(rf"^{name} = \[", text, re.M) for name in extra.split(",")), (
+                    f"{page.name}: {extra}"
+                )
                 seen += 1
     assert seen >= 4
 

@@ -21,7 +21,8 @@ def report(
     ] = "",
     compare: Annotated[bool, typer.Option("--compare", help="Set two runs side by side.")] = False,
 ) -> None:
-    """Write report.html of a run again; of several runs, one page that adds them up or (--compare) sets two side by side."""
+    """Write report.html of a run again; of several runs, one page that adds them up or (--compare) sets two side by
+    side."""
     from curation.report.compare import compared_page, merged_page
     from curation.report.page import write_report
 
@@ -37,4 +38,6 @@ def report(
                 file.write(page)
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-    Console(highlight=False).print(os.path.relpath(path) if os.path.isabs(path) and not output else path, soft_wrap=True)
+    Console(highlight=False).print(
+        os.path.relpath(path) if os.path.isabs(path) and not output else path, soft_wrap=True
+    )

@@ -93,22 +93,25 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
+def _stage_side(account: Account | None) -> dict[str, Any] | None:
+    if account is None:
+        return None
+    share = _share(account.kept, account.rows_in + account.added)
+    return {"in": account.rows_in, "kept": account.kept, "share": share, "cpu_s": account.cpu_s}
+
+
+def _language_side(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {key: row[key] for key in ("in", "kept", "tokens")} | {"share": _share(row["kept"], row["in"])}
+
+
 def comparison(a: Stats, b: Stats) -> dict[str, Any]:
     """Stages, reasons and languages of two runs, with the share that each kept or took."""
     result: dict[str, Any] = {"differences": differences(a, b), "stages": [], "reasons": [], "languages": []}
     funnels = [{account.stage: account for account in stats.funnel} for stats in (a, b)]
     for stage in dict.fromkeys([*funnels[0], *funnels[1]]):
-        sides = [funnel.get(stage) for funnel in funnels]
-        result["stages"].append(
-            {
-                "stage": stage,
-                "sides": [
-                    side and {"in": side.rows_in, "kept": side.kept, "share": _share(side.kept, side.rows_in + side.added),
-                              "cpu_s": side.cpu_s}
-                    for side in sides
-                ],
-            }
-        )  # fmt: skip
+        result["stages"].append({"stage": stage, "sides": [_stage_side(funnel.get(stage)) for funnel in funnels]})
     counted = [{(stage, kind, reason): n for stage, kind, reason, n in stats.reasons()} for stats in (a, b)]
     for key in dict.fromkeys([*counted[0], *counted[1]]):
         sides = [
@@ -120,11 +123,7 @@ def comparison(a: Stats, b: Stats) -> dict[str, Any]:
         result["reasons"].append({"stage": key[0], "reason": readable(key[2], 80), "sides": sides})
     codes = [{row["code"]: row for row in (facts.languages(stats) or {"rows": []})["rows"]} for stats in (a, b)]
     for code in dict.fromkeys([*codes[0], *codes[1]]):
-        sides = [
-            row and {"in": row["in"], "kept": row["kept"], "tokens": row["tokens"], "share": _share(row["kept"], row["in"])}
-            for row in (codes[0].get(code), codes[1].get(code))
-        ]  # fmt: skip
-        result["languages"].append({"code": code, "sides": sides})
+        result["languages"].append({"code": code, "sides": [_language_side(rows.get(code)) for rows in codes]})
     return result
 
 

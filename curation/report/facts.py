@@ -25,21 +25,25 @@ def funnel(stats: Stats) -> list[dict[str, Any]]:
             "in": a.rows_in,
             "added": a.added,
             "kept": a.kept,
-            "lost": {readable(k, 80): n for k, n in {**a.dropped, **{f"{e} (failed)": n for e, n in a.failed.items()}}.items()},
+            "lost": {
+                **{readable(reason, 80): n for reason, n in a.dropped.items()},
+                **{readable(f"{error} (failed)", 80): n for error, n in a.failed.items()},
+            },
             "cpu_s": round(a.cpu_s, 3),
             "rate": round(a.rows_in / a.cpu_s) if a.cpu_s > 0.005 else None,
             "mb_s": round(a.bytes_in / 1e6 / a.cpu_s, 1) if a.cpu_s > 0.005 else None,
         }
         for a in stats.funnel
-    ]  # fmt: skip
+    ]
 
 
 def languages(stats: Stats) -> dict[str, Any] | None:
-    """Per language: documents in and kept, tokens, and what each stage took; None if the run did not count languages."""
+    """Per language: documents in and kept, tokens, and what each stage took; None if the run did not count
+    languages."""
     if not any(key.startswith(f"{LANGUAGE}=") for a in stats.accounts for key in a.breakdown):
         return None
     funnels, tokens = stats.funnel_by(LANGUAGE), stats.tokens_by(LANGUAGE)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for value, row in funnels.rows.items():
         lost: dict[str, dict[str, int]] = {}
         for (stage, reason), n in row.lost.items():
@@ -66,7 +70,7 @@ def histograms(stats: Stats) -> list[dict[str, Any]]:
     for stage, by_name in stats.info.get("thresholds", {}).items():
         for name, values in by_name.items():
             limits.setdefault(name, {}).update({f"{stage}.{key}": value for key, value in values.items()})
-    result = []
+    result: list[dict[str, Any]] = []
     for account in stats.accounts:
         for name, histogram in account.metrics.histograms.items():
             edges = [short(e) for e in histogram.edges]

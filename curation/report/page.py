@@ -5,9 +5,9 @@ end or begin; and a Content-Security-Policy allows no script but the two whose h
 elsewhere, no image, no request. So nothing in a document can run, and a page opened from disk sends nothing.
 
 Charts are drawn by Apache ECharts, inlined. What decided: it draws a Sankey diagram, it is kept (Apache-2.0, several
-releases a year), it needs no `eval` and can draw SVG, which prints sharp, in 1.1 MB (0.4 MB packed); Plotly takes 4.5 MB
-a page, Bokeh and uPlot have no Sankey diagram, and a picture made in Python cannot be filtered. Tables and samples are
-plain HTML, so a reader without scripts loses the charts and the filter, and nothing else.
+releases a year), it needs no `eval` and can draw SVG, which prints sharp, in 1.1 MB (0.4 MB packed); Plotly takes 4.5
+MB a page, Bokeh and uPlot have no Sankey diagram, and a picture made in Python cannot be filtered. Tables and samples
+are plain HTML, so a reader without scripts loses the charts and the filter, and nothing else.
 
 Numbers come from run.json; parquet files are opened for samples only, a bounded number of them (`samples.py`).
 """

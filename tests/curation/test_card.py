@@ -37,7 +37,11 @@ def metadata(run):
 
 def test_the_card_of_a_run(web_run):
     head, body = metadata(web_run)  # a run writes it by itself
-    assert head["license"] == "other" and head["size_categories"] == ["n<1K"] and head["task_categories"] == ["text-generation"]
+    assert (
+        head["license"] == "other"
+        and head["size_categories"] == ["n<1K"]
+        and head["task_categories"] == ["text-generation"]
+    )
     assert {"fra", "eng", "jpn", "arb"} <= set(head["language"]) and "und" not in head["language"]
     assert [c["data_files"] for c in head["configs"]] == ["documents/*.parquet", "tokens/*.parquet"]
     assert "177 documents, 191,066 tokens" in body and "| `eng_Latn` | 108 | 88,599 |" in body

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -212,7 +213,9 @@ def test_the_slurm_script_with_stand_ins_for_slurm(tmp_path, corpus, pipeline, r
     stand_ins = tmp_path / "bin"
     stand_ins.mkdir()
     (stand_ins / "scontrol").write_text("#!/bin/bash\necho node1\n")
-    (stand_ins / "srun").write_text('#!/bin/bash\nwhile [[ $1 == -* ]]; do [[ $1 == -w ]] && shift; shift; done\nexec "$@"\n')
+    (stand_ins / "srun").write_text(
+        '#!/bin/bash\nwhile [[ $1 == -* ]]; do [[ $1 == -w ]] && shift; shift; done\nexec "$@"\n'
+    )
     for file in stand_ins.iterdir():
         file.chmod(0o755)
     venv = tmp_path / "venv" / "bin"
@@ -222,18 +225,27 @@ def test_the_slurm_script_with_stand_ins_for_slurm(tmp_path, corpus, pipeline, r
         "PATH": f"{stand_ins}{os.pathsep}{ENV['PATH']}", "VENV": str(venv.parent), "SLURM_JOB_NODELIST": "node1",
         "SLURM_CPUS_PER_TASK": "2", "RAY_PORT": str(free_port()), "RAY_TMPDIR": tempfile.mkdtemp(prefix="ray-", dir="/tmp"),
     }  # fmt: skip
-    command = ["bash", str(ROOT / "examples" / "cluster" / "curation.slurm"), "test", "-c", str(tmp_path / "pipelines.yaml")]
+    command = [
+        "bash",
+        str(ROOT / "examples" / "cluster" / "curation.slurm"),
+        "test",
+        "-c",
+        str(tmp_path / "pipelines.yaml"),
+    ]
     log = tmp_path / "log"
     with open(log, "wb") as file:
         process = subprocess.Popen(
-            [*command, "--output", str(tmp_path / "job")], cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True
+            [*command, "--output", str(tmp_path / "job")],
+            cwd=ROOT,
+            env=env,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
         try:
             assert process.wait(timeout=400) == 0, log.read_text()
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # Ray's head, if it is still there
-            except ProcessLookupError:
-                pass
     assert folder_bytes(tmp_path / "job") == folder_bytes(tmp_path / "out")
     assert load_pipeline("test", str(tmp_path / "pipelines.yaml")) and make_plan

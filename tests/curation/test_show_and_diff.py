@@ -1,6 +1,7 @@
 """Questions to all rows of a run: what is shown and counted is what the parquet files hold."""
 
 import json
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
@@ -63,7 +64,10 @@ def test_a_document_cannot_garble_the_terminal(corpus, pipeline, run, tmp_path):
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("languag = 'x'", r"--where \"languag = 'x'\": Referenced column \"languag\" not found.*Candidate.*\"language\""),
+        (
+            "languag = 'x'",
+            r"--where \"languag = 'x'\": Referenced column \"languag\" not found.*Candidate.*\"language\"",
+        ),
         ("kept and (", "syntax error"),
         ("n_tokens > 'many'", "Could not convert string 'many'"),
     ],
@@ -98,7 +102,9 @@ def test_diff_says_what_became_of_every_document(web_run, other):
     assert {row["id"] for row in found.examples["gained"]} == gained
     assert sum(way["n"] for way in found.ways) == len(gained | lost | moved)
     text = ask("diff", web_run, other)
-    assert f"gained {len(gained):>12}".split() == next(x for x in text.splitlines() if x.startswith("gained")).split()[:2]
+    assert (
+        f"gained {len(gained):>12}".split() == next(x for x in text.splitlines() if x.startswith("gained")).split()[:2]
+    )
     assert "gopher_quality: gopher_too_few_alphabetic_words  kept" in text
     assert json.loads(ask("diff", web_run, other, "--json"))["totals"]["gained"] == len(gained)
 
@@ -131,5 +137,5 @@ def test_a_run_on_an_object_store(web_run):
         for name in files:
             path = os.path.join(folder, name)
             if "work" not in path:
-                fs.pipe(f"/run/{os.path.relpath(path, web_run)}", open(path, "rb").read())
+                fs.pipe(f"/run/{os.path.relpath(path, web_run)}", Path(path).read_bytes())
     assert matches("memory:///run", "dropped", 2)[0] == matches(web_run, "dropped", 2)[0] == {"dropped": 160}

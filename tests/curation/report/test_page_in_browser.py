@@ -84,7 +84,9 @@ def test_the_charts_are_drawn_and_nothing_is_asked_for(opened, sample, width, sc
     limits = " ".join(texts(page, "#histograms svg text"))
     assert "100k" in limits and "0.7" in limits  # max_doc_words, min_jaccard
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out on a phone
-    ink, paper = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+    ink, paper = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
     shade = [sum(map(int, c[4:-1].split(","))) for c in (ink, paper)]
     assert (shade[0] < shade[1]) == (scheme == "light")
 
@@ -139,7 +141,9 @@ def test_a_script_that_is_not_ours_is_refused(opened, sample, tmp_path):
     """The policy itself: were a document's script ever to get into the page, it would not run."""
     broken = tmp_path / "broken.html"
     text = sample.read_text(encoding="utf-8")
-    broken.write_text(text.replace("<main>", "<main><script>window.pwned=1</script><img src='https://example.org/x.png'>"))
+    broken.write_text(
+        text.replace("<main>", "<main><script>window.pwned=1</script><img src='https://example.org/x.png'>")
+    )
     page = opened(broken)
     assert page.evaluate("window.pwned") is None
     assert len(page.said) == 2 and all("Content Security Policy" in line for line in page.said)
