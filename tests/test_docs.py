@@ -103,10 +103,10 @@ def test_the_tutorial(tmp_path):
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
         said[" ".join(words)] = done.stdout
     line = next(x for x in said["curation stats out/tutorial --by language"].splitlines() if x.startswith("spa_Latn"))
-    assert line.split()[1] == "7" and "5,879" in line and "gopher_too_few_alphabetic_words 4" in line
+    assert line.split()[1] == "6" and "5,694" in line and "gopher_too_few_alphabetic_words 2" in line
     text = (ROOT / "docs" / "tutorial.md").read_text()
-    assert "3 of 7 documents stayed, with 5,879 tokens" in text
+    assert "3 of 6 documents stayed, with 5,694 tokens" in text
     shown = next(out for command, out in said.items() if command.startswith("curation show") and "spa_Latn" in command)
-    assert "4 of 4 documents shown: 4 dropped" in shown
+    assert "3 of 3 documents shown: 3 dropped" in shown
     assert "gained" in said["curation diff out/tutorial out/kinder"]
     assert (tmp_path / "out" / "compare.html").exists() and (tmp_path / "out" / "tutorial" / "report.html").exists()

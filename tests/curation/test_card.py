@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from curation import cli
 from curation.card import write_card
 from curation.corpus import Corpus
+from curation.stats import read_stats
 
 
 @pytest.fixture
@@ -44,8 +45,13 @@ def test_the_card_of_a_run(web_run):
     )
     assert {"fra", "eng", "jpn", "arb"} <= set(head["language"]) and "und" not in head["language"]
     assert [c["data_files"] for c in head["configs"]] == ["documents/*.parquet", "tokens/*.parquet"]
-    assert "177 documents, 191,066 tokens" in body and "| `eng_Latn` | 108 | 88,599 |" in body
-    assert "| `gopher_quality` | 308 | 237 | `gopher_too_few_alphabetic_words` 67" in body
+    stats = read_stats(web_run)
+    assert f"{stats.kept} documents, {stats.tokens():,} tokens" in body and stats.tokens() > 100_000
+    english = stats.tokens_by("language")["eng_Latn"]
+    assert f"| `eng_Latn` | {stats.breakdown()['language']['eng_Latn']['kept']} | {english:,} |" in body
+    rule = next(a for a in stats.funnel if a.stage == "gopher_quality")
+    n = rule.dropped["gopher_too_few_alphabetic_words"]
+    assert f"| `gopher_quality` | {rule.rows_in} | {rule.kept} | `gopher_too_few_alphabetic_words` {n}" in body
     assert "## Licences" in body and "debian-docs.warc.gz" in body
     assert "| `text` | `large_string` | the document's text" in body
 

