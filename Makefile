@@ -40,6 +40,9 @@ check: .venv/installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
+.venv/installed-browser: .venv/installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,browser]'
+	touch $@
 
 # vLLM's own pins, and small models to serve; torchvision of the version that belongs to its torch. Some of what it
 # brings does not load on a CPU and is not needed there.

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from result_files import folder_bytes
+from run_results import folder_bytes
 from test_ray import STAGES, fill, free_port, wait_for_port
 
 from curation.config import load_pipeline
