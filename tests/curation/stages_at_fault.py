@@ -75,7 +75,7 @@ class NeedsServer(Stage):
 class WaitsForServer(Stage):
     """Waits two seconds without using the CPU, and says that it may."""
 
-    limit_s = 0.1
+    limit_s = 0.5  # the first call of a process imports for .1 s and more
     wait_s = 30.0
 
     def __call__(self, docs):
