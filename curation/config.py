@@ -32,6 +32,8 @@ class Input(BaseModel):
     """Paths, glob patterns or fsspec URLs."""
     source: str
     """Name of the source; documents carry it in the column `source`."""
+    optional: bool = False
+    """Whether the run goes on, and says so, where a pattern matches no file (yet)."""
 
 
 class Settings(BaseModel):
@@ -272,7 +274,9 @@ def _inputs(settings: Settings, override: Sequence[str], name: str, folder: Path
     named = [item for item in listed if isinstance(item, Input)]
     found = ([Input(files=plain, source=name)] if plain else []) + named
     return [
-        Input(files=[f if "://" in f or f.startswith("~") else str(folder / f) for f in item.files], source=item.source)
+        item.model_copy(
+            update={"files": [f if "://" in f or f.startswith("~") else str(folder / f) for f in item.files]}
+        )
         for item in found
     ]
 

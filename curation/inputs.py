@@ -58,7 +58,10 @@ def _match(pattern: str) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def find_inputs(inputs: Sequence[Input]) -> list[tuple[str, InputFile]]:
-    """(source, file) of all inputs, in order of source and name. ConfigError if a pattern matches nothing."""
+    """(source, file) of all inputs, in order of source and name.
+
+    ConfigError if a pattern matches nothing and is not optional, or if all together match nothing.
+    """
     result: list[tuple[str, InputFile]] = []
     if not any(item.files for item in inputs):
         raise ConfigError("the pipeline has no input; give one with --input, or the key `input` in pipelines.yaml")
@@ -66,11 +69,19 @@ def find_inputs(inputs: Sequence[Input]) -> list[tuple[str, InputFile]]:
         found: dict[str, tuple[str, dict[str, Any]]] = {}
         for pattern in item.files:
             matches = _match(pattern)
-            if not matches:
+            if not matches and not item.optional:
                 raise ConfigError(f"input '{pattern}' matches no file")
             found.update({path: (name, info) for path, name, info in matches})
         names = Counter(name for name, _ in found.values())
         for path, (name, info) in found.items():
             name = name if names[name] == 1 else path.lstrip("/")
             result.append((item.source, InputFile(path, name, int(info.get("size") or 0), _version(info))))
+    if not result:
+        patterns = ", ".join(f"'{pattern}'" for item in inputs for pattern in item.files)
+        raise ConfigError(f"none of the inputs {patterns} matches a file")
     return sorted(result, key=lambda pair: (pair[0], pair[1].name))
+
+
+def absent_inputs(inputs: Sequence[Input]) -> list[str]:
+    """Patterns of optional inputs that match no file."""
+    return [pattern for item in inputs if item.optional for pattern in item.files if not _match(pattern)]

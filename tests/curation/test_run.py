@@ -13,6 +13,7 @@ from run_results import folder_bytes
 from curation.corpus import Corpus
 from curation.errors import ConfigError, CurationError
 from curation.executor import Inline
+from curation.inputs import absent_inputs
 from curation.lock import Lock
 from curation.run import Run
 from curation.stats import read_stats
@@ -262,6 +263,17 @@ def test_an_empty_input_is_a_failure(corpus, pipeline, run, tmp_path):
     corpus("a.jsonl", [])
     with pytest.raises(CurationError, match="the input holds no records"):
         run(pipeline(WITH_BARRIER))
+
+
+def test_an_optional_input_may_be_missing(corpus, pipeline, run, tmp_path):
+    there, absent = str(corpus("a.jsonl", ["one", "two"])), str(tmp_path / "absent.jsonl")
+    inputs = [{"source": "a", "files": [there]}, {"source": "b", "files": [absent], "optional": True}]
+    plan = pipeline(["stages_at_fault:Length"], input=inputs)
+    run(plan)
+    assert absent_inputs(plan.pipeline.inputs) == [absent]
+    assert len(Corpus(plan.pipeline.settings.output)) == 2
+    with pytest.raises(ConfigError, match="none of the inputs .*absent.jsonl' matches a file"):
+        run(pipeline(["stages_at_fault:Length"], input=inputs[1:]))
 
 
 def test_an_input_that_cannot_be_read(corpus, pipeline, run, tmp_path):
