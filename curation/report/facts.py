@@ -107,22 +107,13 @@ def steps(stats: Stats) -> dict[str, Any]:
 
 
 def mixture(stats: Stats) -> list[dict[str, Any]]:
-    """Planned and realised share of each value that a mixture has shares for, from pairs of counters
-    `planned <unit>: <recipe>, <column>=<value>` and `realised …`; empty without a mixture."""
-    pairs: dict[str, list[int]] = {}
-    for account in stats.accounts:
-        for name, n in account.metrics.counters.items():
-            for place, word in enumerate(("planned ", "realised ")):
-                if name.startswith(word) and ": " in name and "=" in name:
-                    pairs.setdefault(name.removeprefix(word), [0, 0])[place] += n
-    wholes: dict[str, list[int]] = {}
-    for name, (planned, realised) in pairs.items():
-        whole = wholes.setdefault(name.partition("=")[0], [0, 0])
-        whole[0] += planned
-        whole[1] += realised
-    rows = []
-    for name, (planned, realised) in pairs.items():
-        whole = wholes[name.partition("=")[0]]
-        group = readable(name.partition(": ")[2], 120)
-        rows.append({"group": group, "planned": planned / max(whole[0], 1), "realised": realised / max(whole[1], 1)})
-    return rows
+    """Planned and realised share of each value that a mixture has shares for, largest first in each group."""
+    return [
+        {
+            "group": readable(f"{group.partition(', ')[0]} = {name or '(none)'}", 120),
+            "planned": planned,
+            "realised": realised,
+        }
+        for group, names in stats.shares().items()
+        for name, (planned, realised) in sorted(names.items(), key=lambda item: (-item[1][0], item[0]))
+    ]

@@ -1,6 +1,7 @@
 """From token shards to training rows, whole: 100,000 documents of three sources into three stages of training."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,8 @@ import pytest
 from made_up_shards import EOD, METADATA, made_up
 
 from curation.errors import ConfigError, CurationError
+from curation.report import facts
+from curation.report.page import write_report
 from curation.stats import read_stats
 from stages.pack.shards import read_manifest
 from stages.pack.verify import Verification
@@ -191,6 +194,9 @@ def test_verify_agrees_and_stats_show_the_shares(run):
         for planned, realised in names.values():
             assert abs(planned - realised) < 0.005
     assert set(shares["stage1: source, share of tokens"]) == {"web", "pdf", "books"}
+    shown = {row["group"]: (row["planned"], row["realised"]) for row in facts.mixture(read_stats(str(run)))}
+    assert shown["stage1: source = web"] == shares["stage1: source, share of tokens"]["web"]
+    assert '<section id="mix">' in Path(write_report(str(run))).read_text(encoding="utf-8")
 
 
 def packed_bytes(out):
