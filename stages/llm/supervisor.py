@@ -45,25 +45,36 @@ def _get(url: str, timeout: float = 5.0) -> Any:
 
 
 def _warm_up(url: str, name: str) -> bool:
-    """Ask for a few tokens of JSON: compiles kernels and the grammar. Whether an answer came."""
-    from urllib.request import Request, urlopen
+    """Ask for a few tokens of JSON: compiles kernels and the grammar. Whether an answer came.
 
+    A model that is no chat model (no template, or a context too short for one) refuses: it is to go on with a word.
+    """
     schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}, "required": ["ready"]}
-    body = {
-        "model": name,
+    chat = {
         "messages": [{"role": "system", "content": "Answer in JSON."}, {"role": "user", "content": "Ready?"}],
         "max_tokens": 16,
-        "temperature": 0,
         "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
     }
-    request = Request(
-        f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
+    status = _post(f"{url}/v1/chat/completions", {"model": name, "temperature": 0} | chat)
+    if 400 <= status < 500:
+        plain = {"prompt": "Ready", "max_tokens": 4}
+        status = _post(f"{url}/v1/completions", {"model": name, "temperature": 0} | plain)
+    return status == 200
+
+
+def _post(url: str, body: dict[str, object]) -> int:
+    """The status of the answer; 0 if none came."""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST")
     try:
         with urlopen(request, timeout=300) as response:
-            return response.status == 200
+            return int(response.status)
+    except HTTPError as error:
+        return int(error.code)
     except OSError:
-        return False
+        return 0
 
 
 @dataclass
