@@ -48,10 +48,10 @@ class Nodes:
             f"--dashboard-agent-grpc-port={free_port()}", f"--runtime-env-agent-port={free_port()}",
         ]  # fmt: skip
         command = [str(BIN / "ray"), "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000"]
-        process = subprocess.Popen(
-            [*command, *ports, *options], env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
+        with open(Path(self.folder) / f"start-{len(self.processes)}.log", "wb") as log:
+            process = subprocess.Popen(
+                [*command, *ports, *options], env=ENV, stdout=log, stderr=log, start_new_session=True
+            )  # fmt: skip
         self.processes.append(process)
         return process
 
@@ -61,9 +61,12 @@ class Nodes:
             "--include-dashboard=true", f"--temp-dir={self.folder}",
         )  # fmt: skip
         wait_for_port(self.dashboard)
+        self.wait_until_up()
 
     def worker(self):
-        return self.start(f"--address=127.0.0.1:{self.gcs}", "--num-cpus=1")
+        process = self.start(f"--address=127.0.0.1:{self.gcs}", "--num-cpus=1")
+        self.wait_until_up()
+        return process
 
     def kill(self, process):
         """As a power cut does: every process of the node at once."""
@@ -75,15 +78,20 @@ class Nodes:
                 continue
         process.wait()
 
-    def wait_for(self, count):
+    def wait_until_up(self):
+        """One after the other: two nodes that start at once may choose the same names for their sockets."""
+        count = len(self.processes)
         for _ in range(240):
             done = subprocess.run(
                 [str(BIN / "ray"), "list", "nodes", "--address", f"http://127.0.0.1:{self.dashboard}", "--format", "yaml",
                  "--filter", "state=ALIVE"],
                 env=ENV, capture_output=True, text=True, check=False,
             )  # fmt: skip
-            if done.returncode == 0 and len(yaml.safe_load(done.stdout) or []) >= count:
+            found = yaml.safe_load(done.stdout) if done.returncode == 0 else None
+            if isinstance(found, list) and len(found) >= count:  # with no node at all it is a sentence
                 return
+            for number, process in enumerate(self.processes):
+                assert process.poll() is None, (Path(self.folder) / f"start-{number}.log").read_text()
             time.sleep(0.5)
         raise TimeoutError(f"{count} nodes did not come up: {done.stdout}{done.stderr}")
 
@@ -107,7 +115,6 @@ def test_a_node_that_dies_in_the_middle_of_a_job_changes_no_byte(nodes, tmp_path
     run(pipeline(slow))
     nodes.head()
     first, second = nodes.worker(), nodes.worker()
-    nodes.wait_for(3)
     work = tmp_path / "submitted"
     work.mkdir()
     for name in ("curation", "stages", "classifiers"):
