@@ -11,9 +11,8 @@ thread, because only then does the same sample give the same student; 100,000 do
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ from classifiers.quality.dimensions import DIMENSIONS
 from curation.documents import column_type
 from curation.errors import ConfigError, CurationError
 from curation.stage import SHARD_ROW, Barrier, Outcome, Output, Sidecars
+from stages.annotate.run_models import keep_model, model_folder
 from stages.annotate.score import add_labels, count_labels, label_types
 
 if TYPE_CHECKING:
@@ -150,7 +150,13 @@ class DistilQuality(Barrier, name="distil_quality"):
         training = self._training()
         report = cross_validate(lines, labels, rows["language"].to_pylist(), draws, training, self.folds)
         student = Student.train(lines, labels, training, teachers)
-        digest = self._keep(student, report)
+
+        def write(folder: Path) -> None:
+            student.save(folder)
+            (folder / "agreement.json").write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+            (folder / "agreement.md").write_text(report.to_markdown(), encoding="utf-8")
+
+        digest = keep_model(self, "student", write, identity="student.bin")
         self.metrics.count("labelled_documents", n)
         for name in self.dimensions:
             row = report.row(name, ALL)
@@ -169,32 +175,12 @@ class DistilQuality(Barrier, name="distil_quality"):
             }
         )
 
-    def _place(self, digest: str) -> Path:
-        if not self.folder or "://" in self.folder:
-            raise CurationError("stage 'distil_quality' keeps its student in the run's folder, which must be on a disk")
-        return Path(self.folder).expanduser() / f"student-{digest}"
-
-    def _keep(self, student: Student, report: Any) -> str:
-        """Write the student into the run's folder, under the digest of its bytes."""
-        aside = self._place("aside")
-        shutil.rmtree(aside, ignore_errors=True)
-        student.save(aside)
-        digest = xxhash.xxh3_128_hexdigest((aside / "student.bin").read_bytes())[:12]
-        (aside / "agreement.json").write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
-        (aside / "agreement.md").write_text(report.to_markdown(), encoding="utf-8")
-        place = self._place(digest)
-        if place.exists():  # of an earlier attempt: the same bytes
-            shutil.rmtree(aside)
-        else:
-            aside.rename(place)
-        return digest
-
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
         digest = verdicts.filter(pc.equal(verdicts["row"], SHARD_ROW))["student"][0].as_py()
         if digest not in self._loaded:
             from classifiers.quality.student import Student
 
-            self._loaded = {digest: Student.load(self._place(digest))}
+            self._loaded = {digest: Student.load(model_folder(self, "student", digest))}
         student = self._loaded[digest]
         taught = _teacher_rows(docs, self.dimensions)
         if "language" not in taught.column_names:

@@ -10,8 +10,6 @@ Trade-off: the sample is in one process, 3 kB a document.
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +23,7 @@ from classifiers.domain.rules import RULES, points
 from curation.documents import column_type
 from curation.errors import ConfigError, CurationError
 from curation.stage import SHARD_ROW, Barrier, Outcome, Output, Sidecars
+from stages.annotate.run_models import keep_model, model_folder
 
 _ROUNDS = pa.schema(
     [
@@ -159,7 +158,7 @@ class RecallDomain(Barrier, name="recall_domain"):
         found.hosts = hosts_of_domain(
             rows["host"].fill_null("").to_pylist(), passed, self.host_documents, self.host_share
         )
-        digest = self._keep(found)
+        digest = keep_model(self, "models", found.save)
         self.metrics.count("seeds", int(seeds.sum()))
         self.metrics.count("hosts_of_domain", len(found.hosts))
         for r in found.rounds:
@@ -174,30 +173,12 @@ class RecallDomain(Barrier, name="recall_domain"):
             }
         )
 
-    def _place(self, digest: str) -> Path:
-        if not self.folder or "://" in self.folder:
-            raise CurationError("stage 'recall_domain' keeps its models in the run's folder, which must be on a disk")
-        return Path(self.folder).expanduser() / f"models-{digest}"
-
-    def _keep(self, found: Any) -> str:
-        aside = self._place("aside")
-        shutil.rmtree(aside, ignore_errors=True)
-        found.save(aside)
-        content = b"".join(file.read_bytes() for file in sorted(aside.iterdir()))
-        digest = xxhash.xxh3_128_hexdigest(content)[:12]
-        place = self._place(digest)
-        if place.exists():
-            shutil.rmtree(aside)
-        else:
-            aside.rename(place)
-        return digest
-
     def apply(self, docs: pa.Table, verdicts: pa.Table) -> Outcome:
         from classifiers.domain.recall import Recall
 
         digest = verdicts.filter(pc.equal(verdicts["row"], SHARD_ROW))["models"][0].as_py()
         if digest not in self._loaded:
-            self._loaded = {digest: Recall.load(self._place(digest))}
+            self._loaded = {digest: Recall.load(model_folder(self, "models", digest))}
         found = self._loaded[digest]
         rounds = found.passed(self._lines(docs))
         rounds[pc.is_null(docs["text"]).to_numpy()] = 0
