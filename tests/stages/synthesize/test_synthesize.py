@@ -118,20 +118,16 @@ class Model:
 
 
 @pytest.fixture
-def stage(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.llm.client._PAUSE_S", (0.01, 0.2))
+def stage(asking, tmp_path):
     made = []
 
     def build(server, **keys):
-        stage = Synthesize(server=server.url, cache=str(tmp_path / f"answers{len(made)}"), program_cpu_s=2, **keys)
-        stage.check()
-        made.append(stage)
-        return stage
+        cache = str(tmp_path / f"answers{len(made)}")
+        made.append(asking(Synthesize, server, cache=cache, program_cpu_s=2, **keys))
+        return made[-1]
 
     yield build
     for stage in made:
-        if stage._client is not None:
-            stage._client.close()
         if stage._tools is not None:
             stage._tools.checker.close()
 
