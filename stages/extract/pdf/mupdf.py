@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.extract.pdf.page import BROKEN, ENOUGH, HIDDEN, LIGATURES, MONO, UNSEEN, Opened, PageText
+from stages.extract.pdf.page import BROKEN, ENOUGH, HIDDEN, LIGATURES, MONO, UNSEEN, Opened, PageText, error_line
 from stages.extract.pdf.visible import PROBE_SIDE, WHITE, shows
 
 _LIGATURE = re.compile("[\x0b-\x0f\x1b-\x1f]")
@@ -38,7 +38,7 @@ class Document:
         try:
             document = pymupdf.open(stream=content, filetype="pdf")
         except Exception as error:
-            self.opened = Opened(problem="broken", detail=_line(error))
+            self.opened = Opened(problem="broken", detail=error_line(error))
             return
         if not document.is_pdf:
             self.opened = Opened(problem="not_pdf")
@@ -50,7 +50,7 @@ class Document:
             pages = document.page_count
             title = (document.metadata or {}).get("title") or None
         except Exception as error:
-            self.opened = Opened(problem="broken", detail=_line(error))
+            self.opened = Opened(problem="broken", detail=error_line(error))
             return
         self._pdf = document
         self.opened = Opened(pages, title, bool(document.is_repaired), None if pages else "no_pages")
@@ -62,7 +62,7 @@ class Document:
         except MemoryError:
             raise
         except Exception as error:
-            return PageText(number, error=_line(error))
+            return PageText(number, error=error_line(error))
 
     def _page(self, number: int) -> PageText:
         page = self._pdf.load_page(number)
@@ -194,7 +194,3 @@ def _marks(page: Any, width: float, height: float) -> tuple[float, int]:
             if x1 > x0 and y1 > y0:
                 grid[y0:y1, x0:x1] = True
     return float(grid.mean()), paths
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
