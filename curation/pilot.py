@@ -30,7 +30,6 @@ from curation.copies import FOLDER as COPIES
 from curation.corpus import Manifest
 from curation.errors import ConfigError, CurationError
 from curation.executor import Failure, Inline, attempt
-from curation.inputs import find_inputs
 from curation.plan import Plan, ShardTask, Task, digest
 from curation.run import Run
 from curation.stage import Split
@@ -121,7 +120,7 @@ def share_of(text: str) -> float:
 
 def sample_tasks(plan: Plan, share: float) -> list[ShardTask]:
     """Tasks of the first segment that read ranges of about `share` of the input's bytes, spread evenly over it."""
-    found = find_inputs(plan.pipeline.inputs)
+    found = plan.input_files
     whole = sum(file.size for _, file in found)
     wanted = max(share * whole, LEAST_BYTES)
     if wanted >= whole / 2:
@@ -247,7 +246,7 @@ def forecast(plan: Plan, share: float, prices: Prices | None = None) -> Forecast
     ConfigError or CurationError if the sample cannot be run; CurationError if it keeps no document.
     """
     prices = prices or Prices()
-    whole = sum(file.size for _, file in find_inputs(plan.pipeline.inputs))
+    whole = sum(file.size for _, file in plan.input_files)
     plan.pipeline.settings.max_failure_rate = 1.0
     tasks = sample_tasks(plan, share)
     if not tasks:

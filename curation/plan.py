@@ -30,7 +30,7 @@ from curation.errors import ConfigError
 from curation.exchange import SCHEMA
 from curation.inputs import find_inputs
 from curation.registry import library_versions, source_files
-from curation.stage import Barrier, Output, Split, Stage
+from curation.stage import Barrier, InputFile, Output, Split, Stage
 
 
 def digest(*parts: Any) -> str:
@@ -114,11 +114,16 @@ class Plan:
         return digest([segment.key for segment in self.segments])
 
     @cached_property
+    def input_files(self) -> list[tuple[str, InputFile]]:
+        """(source, file) of the input. Looked for once: to list a crawl in an object store takes minutes."""
+        return find_inputs(self.pipeline.inputs)
+
+    @cached_property
     def first_tasks(self) -> list[ShardTask]:
         """The tasks of the first segment, from the input files."""
         segment = self.segments[0]
         tasks: list[ShardTask] = []
-        for source, file in find_inputs(self.pipeline.inputs):
+        for source, file in self.input_files:
             stem = re.sub(r"[^\w-]+", "-", os.path.basename(file.name).split(".")[0])[:40]
             for split in self.pipeline.reader.splits(file, source):
                 identity = [source, file.name, split.index]
