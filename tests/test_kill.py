@@ -1,6 +1,6 @@
 """Kill anything at any moment: the final bytes are those of an undisturbed run.
 
-Twenty-four runs of the web pipeline over the sample archive. In each a worker, the child that runs the stages, the
+Twenty runs of the web pipeline over the sample archive. In each a worker, the child that runs the stages, the
 driver, or the whole session gets SIGKILL at a random moment; then the same command is given again. Workers and
 batch sizes differ from run to run.
 """
@@ -21,7 +21,7 @@ from curation.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[1]
 VICTIMS = ("worker", "child", "driver", "session")
-ROUNDS = 24
+ROUNDS = 20
 
 pytestmark = pytest.mark.slow
 
