@@ -205,6 +205,7 @@ class ExchangeFiles:
         self._files = _Files(storage)
         self._places: dict[int, list[tuple[str, list]]] = {}
         self._schemas: dict[str, list] = {}
+        self._read: dict[str, pa.Schema] = {}
         for name, index in sources:
             for entry in index:
                 if entry[0] == SCHEMA:
@@ -218,7 +219,11 @@ class ExchangeFiles:
         return self._files.checked(name, offset, length, int(digest, 16))
 
     def _schema(self, name: str) -> pa.Schema:
-        return pa.ipc.read_schema(self._message(name, self._schemas[name]))
+        """A file's schema. Files of one barrier have the same, so it is read once, and not for each of their batches."""
+        digest = self._schemas[name][2]
+        if digest not in self._read:
+            self._read[digest] = pa.ipc.read_schema(self._message(name, self._schemas[name]))
+        return self._read[digest]
 
     def partition(self, number: int) -> pa.Table:
         """All rows of a partition; without any, an empty table, with the columns of the first file if there is one.
