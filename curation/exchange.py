@@ -219,7 +219,7 @@ class ExchangeFiles:
         return self._files.checked(name, offset, length, int(digest, 16))
 
     def _schema(self, name: str) -> pa.Schema:
-        """A file's schema. Files of one barrier have the same, so it is read once, and not for each of their batches."""
+        """A file's schema. Files of one barrier have the same, so it is read once, not for each batch."""
         digest = self._schemas[name][2]
         if digest not in self._read:
             self._read[digest] = pa.ipc.read_schema(self._message(name, self._schemas[name]))
