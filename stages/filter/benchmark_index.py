@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 from curation.errors import ConfigError
 from stages.dedup.code_tokens import code_tokens
 from stages.dedup.word_windows import find_words
-from stages.dedup.words import fold_table, text_buffers, word_hashes
+from stages.dedup.words import fold_table, text_buffers
 from stages.filter.benchmark_formats import Part
 from stages.filter.item_overlap import Seeds, build_seeds
+from stages.filter.words_and_tokens import hashes_of
 
 #: Words of a seed, and the fewest words of an item that can be told from what is said everywhere.
 WIDTH = {"text": 3, "code": 5}
@@ -35,11 +36,8 @@ SCHEMA = pa.schema(
 
 
 def words_of(texts: pa.Array | pa.ChunkedArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of the words of each text, and where each text's begin, as `word_hashes` gives them."""
-    if kind == "text":
-        return word_hashes(texts, fold_table(False))
-    hashes, _, _, starts = code_tokens(texts)
-    return hashes, starts
+    """Hashes of the words of each text, and where each text's begin, as `hashes_of` gives them."""
+    return hashes_of(texts, kind == "code")
 
 
 def words_and_places(
@@ -96,7 +94,7 @@ def write_index(parts: Iterable[Part], path: str) -> Built:
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """An index as a worker holds it: the items of each kind, and their seeds."""
+    """An index as a worker holds it: the items of each kind, perhaps none of one, and their seeds."""
 
     items: dict[str, pa.Table]
     seeds: dict[str, Seeds]
@@ -121,7 +119,6 @@ def load_index(path: str, parts: Iterable[str]) -> Benchmarks:
         rows = [
             p in wanted and k == kind for p, k in zip(table["part"].to_pylist(), table["kind"].to_pylist(), strict=True)
         ]
-        some = table.filter(pa.array(rows, pa.bool_())).combine_chunks()
-        if some.num_rows:
-            items[kind], seeds[kind] = some, build_seeds(*words_of(some["text"], kind), width)
+        items[kind] = table.filter(pa.array(rows, pa.bool_())).combine_chunks()
+        seeds[kind] = build_seeds(*words_of(items[kind]["text"], kind), width)
     return Benchmarks(items, seeds)

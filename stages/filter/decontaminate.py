@@ -23,6 +23,8 @@ from curation.stage import Filter, Outcome
 if TYPE_CHECKING:
     from stages.filter.benchmark_index import Benchmarks
 
+#: Kinds of items, in the order in which they are looked for.
+KINDS = ("text", "code")
 #: Characters of a document that the report shows.
 _EXCERPT = 160
 
@@ -65,7 +67,7 @@ class Decontaminate(Filter, name="decontaminate"):
     def check(self) -> None:
         from stages.filter.benchmark_index import load_index
 
-        if not load_index(self.index, self.parts).items:
+        if not any(items.num_rows for items in load_index(self.index, self.parts).items.values()):
             raise ConfigError(f"decontaminate: {self.index} holds no {' or '.join(self.parts)}")
 
     def files(self) -> Sequence[str]:
@@ -79,52 +81,52 @@ class Decontaminate(Filter, name="decontaminate"):
         self.metrics.counters.clear()
 
     def __call__(self, docs: pa.Table) -> Outcome:
+        from stages.dedup.words import fold_table, text_buffers
+        from stages.filter.item_overlap import find_items
+        from stages.filter.words_and_tokens import ascii_values
+
         if self._benchmarks is None:
             self.setup()
         assert self._benchmarks is not None
-        reason: list[str | None] = [None] * docs.num_rows
-        detail: list[str | None] = [None] * docs.num_rows
-        for kind in self._benchmarks.seeds:
-            self._look_for(kind, docs, reason, detail)
-        return Outcome(docs, dropped=pa.array(reason, pa.string()), detail=pa.array(detail, pa.string()))
-
-    def _look_for(self, kind: str, docs: pa.Table, reason: list[str | None], detail: list[str | None]) -> None:
-        """Note the documents that repeat an item of this kind, unless they are noted already."""
-        from stages.filter.benchmark_index import words_and_places, words_of
-        from stages.filter.item_overlap import find_items
-
-        assert self._benchmarks is not None
-        match, ngram, min_lcs = self.match, self.ngram, self.min_lcs
-        if kind == "code":
-            match, ngram, min_lcs = "both", self.code_ngram, self.code_min_lcs
-        words, starts = words_of(docs["text"], kind)
         n = docs.num_rows
-        item, begin, end, run = (np.zeros(n, np.int64) for _ in range(4))
+        reason: list[str | None] = [None] * n
+        detail: list[str | None] = [None] * n
+        data, offsets = text_buffers(docs["text"])
+        kind, item, begin, end, run = (np.zeros(n, np.int64) for _ in range(5))
         share = np.zeros(n)
-        arrays = self._benchmarks.seeds[kind].arrays()
-        compared = find_items(  # type: ignore[call-arg]  # mypy does not see how many arrays there are
-            words, starts, *arrays, ngram, 2.0 if match == "ngram" else min_lcs,
-            match in ("either", "ngram"), match == "both", item, begin, end, share, run,
+        prose, code = (self._benchmarks.seeds[name].arrays() for name in KINDS)
+        prose_rule = (
+            self.ngram, 2.0 if self.match == "ngram" else self.min_lcs, self.match in ("either", "ngram"),
+            self.match == "both",
+        )  # fmt: skip
+        code_rule = (self.code_ngram, self.code_min_lcs, False, True)
+        compared = find_items(
+            data, offsets, fold_table(False), ascii_values(), prose, code, prose_rule, code_rule,
+            kind, item, begin, end, share, run,
         )  # fmt: skip
         self.metrics.count("compared", compared)
         for row in np.flatnonzero(item >= 0).tolist():
-            if reason[row] is not None:
-                continue
-            found = {
-                name: self._benchmarks.items[kind][name][item[row]].as_py() for name in ("benchmark", "item", "part")
-            }
-            text = docs["text"].slice(row, 1)
-            _, begins, ends, _ = words_and_places(text, kind)
-            quoted = text[0].as_py().encode()[begins[begin[row]] : ends[end[row] - 1]].decode("utf-8", "replace")
-            quoted = " ".join(quoted.split())[:_EXCERPT]
-            whole = run[row] >= min(ngram, len(self._words(kind, int(item[row]))))
-            reason[row] = "benchmark_ngram" if whole else "benchmark_similar"
-            detail[row] = (
-                f'{found["benchmark"]}/{found["item"]} {found["part"]} lcs={share[row]:.2f} run={run[row]}: "{quoted}"'
-            )
-            self.metrics.count(f"found={found['benchmark']}")
+            reason[row], detail[row] = self._say(
+                docs["text"].slice(row, 1), KINDS[kind[row]], int(item[row]), int(begin[row]), int(end[row]),
+                float(share[row]), int(run[row]),
+            )  # fmt: skip
+        return Outcome(docs, dropped=pa.array(reason, pa.string()), detail=pa.array(detail, pa.string()))
 
-    def _words(self, kind: str, item: int) -> np.ndarray:
+    def _say(
+        self, text: pa.ChunkedArray, kind: str, item: int, begin: int, end: int, share: float, run: int
+    ) -> tuple[str, str]:
+        """Reason and detail of one document whose words [begin, end) repeat an item."""
+        from stages.filter.benchmark_index import words_and_places
+
         assert self._benchmarks is not None
-        seeds = self._benchmarks.seeds[kind]
-        return seeds.words[seeds.starts[item] : seeds.starts[item + 1]]
+        benchmark, number, part = (
+            self._benchmarks.items[kind][name][item].as_py() for name in ("benchmark", "item", "part")
+        )
+        _, begins, ends, _ = words_and_places(text, kind)
+        quoted = text[0].as_py().encode()[begins[begin] : ends[end - 1]].decode("utf-8", "replace")
+        quoted = " ".join(quoted.split())[:_EXCERPT]
+        starts = self._benchmarks.seeds[kind].starts
+        whole = run >= min(self.code_ngram if kind == "code" else self.ngram, starts[item + 1] - starts[item])
+        self.metrics.count(f"found={benchmark}")
+        reason = "benchmark_ngram" if whole else "benchmark_similar"
+        return reason, f'{benchmark}/{number} {part} lcs={share:.2f} run={run}: "{quoted}"'

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from stages.filter.words_and_tokens import cut
+
 #: Items that a seed may propose, and seeds that an item keeps however common they are.
 MOST_POSTINGS, FEWEST_SEEDS = 32, 12
 #: Words of an item that are compared; the rest of a longer one is left aside.
@@ -49,7 +51,7 @@ class Seeds:
     width: int
     words: np.ndarray
     starts: np.ndarray
-    bits: np.ndarray  # uint64: a bit for each hash that may be a seed
+    bits: np.ndarray  # uint64: three bits of one of them for each hash that may be a seed
     slots: np.ndarray  # uint64, open addressing, two to a slot: key (0 is empty), then first posting << 8 | how many
     items: np.ndarray  # posting: item, and the seed's place in it
     offsets: np.ndarray
@@ -107,7 +109,7 @@ def build_seeds(words: np.ndarray, starts: np.ndarray, width: int) -> Seeds:
     values, where, count = np.unique(hashes, return_index=True, return_counts=True)
     size = 1 << max(6, int(2 * len(values)).bit_length())
     slots = np.zeros(2 * size, np.uint64)
-    bits = np.zeros(max(64, size // 8), np.uint64)  # 16 bits or more to a seed: 6 % of other hashes pass
+    bits = np.zeros(max(64, size // 8), np.uint64)  # 16 bits or more to a seed: 1 % of other hashes pass
     # An item keeps common seeds if it has few, but no seed proposes more than 255 items.
     count = np.minimum(count, 255)
     _fill(values, (where.astype(np.uint64) << np.uint64(8)) | count.astype(np.uint64), slots, bits)
@@ -161,6 +163,13 @@ def _mixed(h):
 
 
 @njit(nogil=True, cache=True, inline="always")
+def _bits_of(key):
+    """Three bits of 64, by the top of a key; its middle chooses the 64."""
+    low = np.uint64(63)
+    return _ONE << (key >> np.uint64(58)) | _ONE << ((key >> np.uint64(52)) & low) | _ONE << ((key >> np.uint64(46)) & low)
+
+
+@njit(nogil=True, cache=True, inline="always")
 def _seed(words, at, width):
     h = np.uint64(0)
     for i in range(width):
@@ -178,11 +187,10 @@ def _seed_hashes(words, starts, width, out):
 @njit(nogil=True, cache=True)
 def _fill(values, postings, slots, bits):
     mask = np.uint64(slots.size // 2 - 1)
-    bit_mask = np.uint64(bits.size * 64 - 1)
+    bit_mask = np.uint64(bits.size - 1)
     for i in range(values.size):
         key = values[i]
-        bit = (key >> np.uint64(20)) & bit_mask
-        bits[bit >> np.uint64(6)] |= _ONE << (bit & np.uint64(63))
+        bits[(key >> np.uint64(20)) & bit_mask] |= _bits_of(key)
         slot = (key >> np.uint64(1)) & mask
         while slots[_TWO * slot]:
             slot = (slot + _ONE) & mask
@@ -198,27 +206,26 @@ def _common_subsequence(text, begin, end, item, starts, unique, unique_starts, m
     for b in range(blocks):
         rows[b] = _ALL
     base = unique_starts[item]
-    top = unique_starts[item + 1]
+    size = unique_starts[item + 1] - base
     for at in range(begin, end):
         word = text[at]
+        # Without a branch: every second one would be guessed wrong.
         low = base
-        high = top
-        while low < high:
-            middle = (low + high) >> 1
-            if unique[middle] < word:
-                low = middle + 1
-            else:
-                high = middle
-        if low == top or unique[low] != word:
+        left = size
+        while left > 1:
+            half = left >> 1
+            low += half * (unique[low + half] <= word)
+            left -= half
+        if unique[low] != word:
             continue
         mask = mask_starts[item] + (low - base) * blocks
         carry = np.uint64(0)
         for b in range(blocks):
             row = rows[b]
             both = row & masks[mask + b]
-            half = row + both
-            total = half + carry
-            carry = np.uint64(1) if (half < row) or (total < half) else np.uint64(0)
+            half_sum = row + both
+            total = half_sum + carry
+            carry = np.uint64(1) if (half_sum < row) or (total < half_sum) else np.uint64(0)
             rows[b] = total | (row & ~masks[mask + b])
     common = 0
     for i in range(length):
@@ -240,79 +247,130 @@ def _run_through(text, at, low, high, words, place, first, last):
 
 
 @njit(nogil=True, cache=True)
-def find_items(
-    text, text_starts, width, words, starts, bits, slots, items, offsets, need, unique, unique_starts,
-    masks, mask_starts, ngram, min_lcs, alone, together, out_item, out_begin, out_end, out_lcs, out_run
-):  # fmt: skip
-    """For each text the item it repeats most of, or -1 in `out_item`.
-
-    text: hashes of the texts' words. ngram: words of a run that counts. min_lcs: least share of an item's words in the
-    common subsequence. alone: a run of `ngram` words is enough by itself; together: it is needed besides. out_begin,
-    out_end: words of the stretch, from the text's start; out_lcs: the share; out_run: words of the longest common run.
-    Returns how many stretches were compared.
-    """
-    n_items = starts.size - 1
-    counts = np.zeros(n_items, np.int32)
-    latest = np.full(n_items, -(1 << 60), np.int64)
-    rows = np.empty(LONGEST_ITEM // 64, np.uint64)
+def _propose(text, n, width, bits, slots, keys, places):
+    """Seeds of the items that stand in text[:n]: their postings (into `keys`) and where they begin, in order."""
+    # Three loops, none of which waits for the one memory access after the other: 620 words of a page give 23 seeds
+    # that pass the bits and 17 that are some item's.
+    bit_mask = np.uint64(bits.size - 1)
     slot_mask = np.uint64(slots.size // 2 - 1)
-    bit_mask = np.uint64(bits.size * 64 - 1)
     top = np.uint64(1)
     for _ in range(width - 1):
         top *= _BASE
+    rolling = np.uint64(0)
+    for at in range(min(n, width - 1)):
+        rolling = rolling * _BASE + text[at]
+    some = 0
+    for at in range(n - width + 1):
+        rolling = rolling * _BASE + text[at + width - 1]
+        key = _mixed(rolling)
+        rolling -= text[at] * top
+        keys[some] = key
+        places[some] = at
+        wanted = _bits_of(key)
+        some += (bits[(key >> np.uint64(20)) & bit_mask] & wanted) == wanted
+    found = 0
+    for i in range(some):
+        key = keys[i]
+        slot = (key >> np.uint64(1)) & slot_mask
+        while slots[_TWO * slot] and slots[_TWO * slot] != key:
+            slot = (slot + _ONE) & slot_mask
+        keys[found] = slots[_TWO * slot + _ONE]
+        places[found] = places[i]
+        found += slots[_TWO * slot] != 0
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _search(text, n, before, seeds, seen, rows, keys, places, ngram, min_lcs, alone, together):
+    """The item that text[:n] repeats most of: (item or -1, begin, end, share, run, how many stretches were compared).
+
+    before: words of the texts before this one, so that `seen` (by item: 8 times the place of the latest seed, and how
+    many there were) need not be cleared.
+    """
+    width, words, starts, bits, slots, items, offsets, need, unique, unique_starts, masks, mask_starts = seeds
+    best, best_begin, best_end, best_share, best_run = -1, 0, 0, 0.0, 0
     compared = 0
-    for d in range(text_starts.size - 1):
-        out_item[d] = -1
-        out_lcs[d] = 0.0
-        out_run[d] = 0
-        low, high = text_starts[d], text_starts[d + 1]
-        rolling = np.uint64(0)
-        for at in range(low, min(high, low + width - 1)):
-            rolling = rolling * _BASE + text[at]
-        for at in range(low, high - width + 1):
-            rolling = rolling * _BASE + text[at + width - 1]
-            key = _mixed(rolling)
-            rolling -= text[at] * top
-            bit = (key >> np.uint64(20)) & bit_mask
-            if not (bits[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & _ONE:
+    for i in range(_propose(text, n, width, bits, slots, keys, places)):
+        at = places[i]
+        postings = np.int64(keys[i])
+        for p in range(postings >> 8, (postings >> 8) + (postings & 255)):
+            item = items[p]
+            length = starts[item + 1] - starts[item]
+            latest = (seen[item] >> 3) - before
+            count = (seen[item] & 7) + 1 if latest >= 0 and at - latest <= length else 1
+            if count < need[item]:
+                seen[item] = (before + at) << 3 | count
                 continue
-            slot = (key >> np.uint64(1)) & slot_mask
-            while slots[_TWO * slot] and slots[_TWO * slot] != key:
-                slot = (slot + _ONE) & slot_mask
-            if not slots[_TWO * slot]:
+            seen[item] = (before + at) << 3
+            compared += 1
+            # A run of n words holds n - width + 1 seeds, more than `need` of them: one of those leads here, and
+            # its run is the one to measure.
+            place = starts[item] + offsets[p]
+            run = _run_through(text, at, 0, n, words, place, starts[item], starts[item + 1])
+            whole = run >= min(ngram, length)
+            if together and not whole:
                 continue
-            postings = np.int64(slots[_TWO * slot + _ONE])
-            for p in range(postings >> 8, (postings >> 8) + (postings & 255)):
-                item = items[p]
-                length = starts[item + 1] - starts[item]
-                if latest[item] < low or at - latest[item] > length:
-                    counts[item] = 0
-                latest[item] = at
-                counts[item] += 1
-                if counts[item] < need[item]:
-                    continue
-                counts[item] = 0
-                begin = max(low, at - offsets[p] - np.int64(BEFORE * length) - 2)
-                end = min(high, at - offsets[p] + length + np.int64(AFTER * length) + 2)
-                compared += 1
-                common = _common_subsequence(
-                    text, begin, end, item, starts, unique, unique_starts, masks, mask_starts, rows
-                )
-                share = common / length
-                # A run of n words holds n - width + 1 seeds, more than `need` of them: one of those leads here, and
-                # its run is the one to measure.
-                place = starts[item] + offsets[p]
-                run = _run_through(text, at, low, high, words, place, starts[item], starts[item + 1])
-                wanted = min(ngram, length)
-                similar = share > min_lcs and (common >= FEWEST_COMMON or run >= wanted)
-                if not (
-                    (alone and run >= wanted and share >= LEAST_SHARE) or (similar and (run >= wanted or not together))
-                ):
-                    continue
-                if share > out_lcs[d]:
-                    out_item[d] = item
-                    out_begin[d] = begin - low
-                    out_end[d] = end - low
-                    out_lcs[d] = share
-                    out_run[d] = run
+            begin = max(0, at - offsets[p] - np.int64(BEFORE * length) - 2)
+            end = min(n, at - offsets[p] + length + np.int64(AFTER * length) + 2)
+            common = _common_subsequence(
+                text, begin, end, item, starts, unique, unique_starts, masks, mask_starts, rows
+            )
+            share = common / length
+            similar = share > min_lcs and (common >= FEWEST_COMMON or whole)
+            if not similar and not (alone and whole and share >= LEAST_SHARE):
+                continue
+            if share > best_share:
+                best, best_begin, best_end, best_share, best_run = item, begin, end, share, run
+    return best, best_begin, best_end, best_share, best_run, compared
+
+
+@njit(nogil=True, cache=True)
+def find_items(
+    data, offsets, fold, values, text_seeds, code_seeds, text_rule, code_rule, kind, item, begin, end, share, run
+):  # fmt: skip
+    """For each text data[offsets[d] : offsets[d + 1]] the item it repeats most of, or -1 in `item`.
+
+    text_seeds, code_seeds: `Seeds.arrays()` of the items of prose and of programs, without items if there are none.
+    text_rule, code_rule: what counts, as (ngram, min_lcs, alone, together). ngram: words of a run that counts.
+    min_lcs: least share of an item's words in the common subsequence. alone: a run of `ngram` words is enough by
+    itself; together: it is needed besides. kind: 0 if the item is prose, which is looked for first, 1 if a program.
+    begin, end: words of the stretch, from the text's start; share: of the item's words that the subsequence has; run:
+    words of the longest common run. Returns how many stretches were compared.
+    """
+    n_prose = text_seeds[2].size - 1
+    n_code = code_seeds[2].size - 1
+    seen_prose = np.full(n_prose, -1, np.int64)
+    seen_code = np.full(n_code, -1, np.int64)
+    most = 0
+    for d in range(offsets.size - 1):
+        most = max(most, offsets[d + 1] - offsets[d])
+    words, tokens, keys = (
+        np.empty(most + 1, np.uint64),
+        np.empty(most + 1, np.uint64),
+        np.empty(most + 1, np.uint64),
+    )
+    places = np.empty(most + 1, np.int64)
+    rows = np.empty(LONGEST_ITEM // 64, np.uint64)
+    compared = 0
+    before_n = 0
+    before_m = 0
+    for d in range(offsets.size - 1):
+        n, m = cut(data, offsets[d], offsets[d + 1], fold, values, words, tokens)
+        kind[d] = 0
+        item[d] = -1
+        if n_prose:
+            ngram, min_lcs, alone, together = text_rule
+            item[d], begin[d], end[d], share[d], run[d], more = _search(
+                words, n, before_n, text_seeds, seen_prose, rows, keys, places, ngram, min_lcs, alone, together
+            )
+            compared += more
+            before_n += n
+        if n_code and item[d] < 0:
+            ngram, min_lcs, alone, together = code_rule
+            kind[d] = 1
+            item[d], begin[d], end[d], share[d], run[d], more = _search(
+                tokens, m, before_m, code_seeds, seen_code, rows, keys, places, ngram, min_lcs, alone, together
+            )
+            compared += more
+            before_m += m
     return compared
