@@ -83,7 +83,7 @@ class Decontaminate(Filter, name="decontaminate"):
     def __call__(self, docs: pa.Table) -> Outcome:
         from stages.dedup.words import fold_table, text_buffers
         from stages.filter.item_overlap import find_items
-        from stages.filter.words_and_tokens import ascii_values
+        from stages.filter.words_and_tokens import byte_values
 
         if self._benchmarks is None:
             self.setup()
@@ -101,7 +101,7 @@ class Decontaminate(Filter, name="decontaminate"):
         )  # fmt: skip
         code_rule = (self.code_ngram, self.code_min_lcs, False, True)
         compared = find_items(
-            data, offsets, fold_table(False), ascii_values(), prose, code, prose_rule, code_rule,
+            data, offsets, fold_table(False), byte_values(), prose, code, prose_rule, code_rule,
             kind, item, begin, end, share, run,
         )  # fmt: skip
         self.metrics.count("compared", compared)

@@ -37,7 +37,7 @@ BEFORE, AFTER = 0.25, 0.35
 
 _BASE = np.uint64(0x2545F4914F6CDD1D)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
-_ONE, _TWO = np.uint64(1), np.uint64(2)
+_NONE, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
@@ -166,7 +166,8 @@ def _mixed(h):
 def _bits_of(key):
     """Three bits of 64, by the top of a key; its middle chooses the 64."""
     low = np.uint64(63)
-    return _ONE << (key >> np.uint64(58)) | _ONE << ((key >> np.uint64(52)) & low) | _ONE << ((key >> np.uint64(46)) & low)
+    first, second, third = key >> np.uint64(58), (key >> np.uint64(52)) & low, (key >> np.uint64(46)) & low
+    return _ONE << first | _ONE << second | _ONE << third
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -256,19 +257,20 @@ def _propose(text, n, width, bits, slots, keys, places):
     top = np.uint64(1)
     for _ in range(width - 1):
         top *= _BASE
+    ahead = np.uint64(width - 1)
     rolling = np.uint64(0)
-    for at in range(min(n, width - 1)):
+    for at in range(min(n, ahead)):
         rolling = rolling * _BASE + text[at]
-    some = 0
-    for at in range(n - width + 1):
-        rolling = rolling * _BASE + text[at + width - 1]
+    some = _NONE
+    for at in range(n - min(n, ahead)):
+        rolling = rolling * _BASE + text[at + ahead]
         key = _mixed(rolling)
         rolling -= text[at] * top
         keys[some] = key
         places[some] = at
         wanted = _bits_of(key)
-        some += (bits[(key >> np.uint64(20)) & bit_mask] & wanted) == wanted
-    found = 0
+        some += _ONE if bits[(key >> np.uint64(20)) & bit_mask] & wanted == wanted else _NONE
+    found = _NONE
     for i in range(some):
         key = keys[i]
         slot = (key >> np.uint64(1)) & slot_mask
@@ -276,7 +278,7 @@ def _propose(text, n, width, bits, slots, keys, places):
             slot = (slot + _ONE) & slot_mask
         keys[found] = slots[_TWO * slot + _ONE]
         places[found] = places[i]
-        found += slots[_TWO * slot] != 0
+        found += _ONE if slots[_TWO * slot] != 0 else _NONE
     return found
 
 
@@ -287,11 +289,12 @@ def _search(text, n, before, seeds, seen, rows, keys, places, ngram, min_lcs, al
     before: words of the texts before this one, so that `seen` (by item: 8 times the place of the latest seed, and how
     many there were) need not be cleared.
     """
+    size = np.int64(n)
     width, words, starts, bits, slots, items, offsets, need, unique, unique_starts, masks, mask_starts = seeds
     best, best_begin, best_end, best_share, best_run = -1, 0, 0, 0.0, 0
     compared = 0
     for i in range(_propose(text, n, width, bits, slots, keys, places)):
-        at = places[i]
+        at = np.int64(places[i])
         postings = np.int64(keys[i])
         for p in range(postings >> 8, (postings >> 8) + (postings & 255)):
             item = items[p]
@@ -306,12 +309,12 @@ def _search(text, n, before, seeds, seen, rows, keys, places, ngram, min_lcs, al
             # A run of n words holds n - width + 1 seeds, more than `need` of them: one of those leads here, and
             # its run is the one to measure.
             place = starts[item] + offsets[p]
-            run = _run_through(text, at, 0, n, words, place, starts[item], starts[item + 1])
+            run = _run_through(text, at, 0, size, words, place, starts[item], starts[item + 1])
             whole = run >= min(ngram, length)
             if together and not whole:
                 continue
             begin = max(0, at - offsets[p] - np.int64(BEFORE * length) - 2)
-            end = min(n, at - offsets[p] + length + np.int64(AFTER * length) + 2)
+            end = min(size, at - offsets[p] + length + np.int64(AFTER * length) + 2)
             common = _common_subsequence(
                 text, begin, end, item, starts, unique, unique_starts, masks, mask_starts, rows
             )
@@ -349,11 +352,11 @@ def find_items(
         np.empty(most + 1, np.uint64),
         np.empty(most + 1, np.uint64),
     )
-    places = np.empty(most + 1, np.int64)
+    places = np.empty(most + 1, np.uint64)
     rows = np.empty(LONGEST_ITEM // 64, np.uint64)
     compared = 0
-    before_n = 0
-    before_m = 0
+    before_n = np.int64(0)
+    before_m = np.int64(0)
     for d in range(offsets.size - 1):
         n, m = cut(data, offsets[d], offsets[d + 1], fold, values, words, tokens)
         kind[d] = 0
@@ -364,7 +367,7 @@ def find_items(
                 words, n, before_n, text_seeds, seen_prose, rows, keys, places, ngram, min_lcs, alone, together
             )
             compared += more
-            before_n += n
+            before_n += np.int64(n)
         if n_code and item[d] < 0:
             ngram, min_lcs, alone, together = code_rule
             kind[d] = 1
@@ -372,5 +375,5 @@ def find_items(
                 tokens, m, before_m, code_seeds, seen_code, rows, keys, places, ngram, min_lcs, alone, together
             )
             compared += more
-            before_m += m
+            before_m += np.int64(m)
     return compared
