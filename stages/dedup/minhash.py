@@ -197,10 +197,14 @@ class MinhashDedup(AgainstIndex, name="minhash_dedup"):
         signatures(words, starts, self._factors, self._permutations, result, sketches)
         return Signed(result, sketches, np.diff(starts).astype(np.int32))
 
+    def compared(self, docs: pa.Table) -> pa.ChunkedArray:
+        """What of each document is compared with others: its text."""
+        return docs["text"]
+
     def _signed(self, docs: pa.Table) -> Signed:
         """Signatures of a batch, kept for `sidecar`, which is called with the batch that `scatter` has just seen."""
         if self._latest is None or self._latest[0] is not docs:
-            self._latest = (docs, self.signatures(docs["text"]))
+            self._latest = (docs, self.signatures(self.compared(docs)))
         return self._latest[1]
 
     def scatter(self, docs: pa.Table, shard: int, row: int) -> pa.Table:
@@ -266,6 +270,6 @@ class MinhashDedup(AgainstIndex, name="minhash_dedup"):
         """Ids and signatures for the folder `signatures/`."""
         schema = self._signature_output().schema
         assert schema is not None
-        values = self.signatures(docs["text"]).signatures.reshape(-1)
+        values = self.signatures(self.compared(docs)).signatures.reshape(-1)
         column = pa.FixedSizeListArray.from_arrays(pa.array(values), type=schema.field("signature").type)
         return pa.table([docs["id"], column], schema=schema)

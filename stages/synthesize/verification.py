@@ -32,6 +32,7 @@ def program_limits(cpu_s: int) -> Limits:
 
 
 _WORD = re.compile(r"\w+")
+_DIGIT = re.compile(r"\d+")
 #: A word in an answer, other than a function or a command of LaTeX: it cannot be compared by value.
 _IN_WORDS = re.compile(
     r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|cot|sec|csc|log|exp|sqrt|arcsin|arccos|arctan|pi|inf|oo|abs|frac|mod)\b)[A-Za-z]{3,}"
@@ -59,7 +60,26 @@ class Tools:
 def verify(kind: str, item: Item, tools: Tools) -> str | None:
     """Why an item must not be kept; None if it may. `item` holds what was asked about it besides: `solves`, `program`,
     `solution_again`, `answer_again`, `seed_text`, `language`, `target`."""
+    seed_text = item.get("seed_text", "")
+    if any(_resembles(item[part], seed_text) for part in _OWN.get(kind, ())):
+        return "copied"
     return _VERIFY[kind](item, tools)
+
+
+#: Parts of an item that must not be its seed document's. The other kinds say again what the document says.
+_OWN = {"math_problem": ("problem",), "code_exercise": ("task", "solution")}
+
+
+def _resembles(new: str, old: str, size: int = 3, share: float = 0.6, least: int = 12) -> bool:
+    """Whether more than `share` of a text's runs of `size` words stand in another, numbers being all the same: a
+    problem of 40 words with three of them changed has 0.76 of its runs in the first. Not of fewer than `least` words.
+    """
+    words, other = ([_DIGIT.sub("0", word) for word in _words(text)] for text in (new, old))
+    if len(words) < least:
+        return False
+    known = {tuple(other[i : i + size]) for i in range(len(other) - size + 1)}
+    runs = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+    return sum(run in known for run in runs) > share * len(runs)
 
 
 def _words(text: str) -> list[str]:

@@ -281,6 +281,15 @@ EXERCISE = {
 }  # fmt: skip
 
 
+#: A problem, and the seed it was made of by a few other words and numbers.
+TOLD = (
+    "A baker fills 12 trays with 30 rolls each before dawn and then burns 7 of them while feeding the cat. How many good "
+    "rolls does Hana carry to the counter?"
+)
+TELLING = "Exercise 9. " + TOLD.replace("12", "25").replace("30", "18").replace("burns", "spoils").replace("Hana", "Jo")
+LONG = "def f(x):\n    total = 0\n    for each in range(x):\n        total += each * each\n    other = total - x\n"
+
+
 @pytest.mark.parametrize(
     "kind,change,fault",
     [
@@ -292,7 +301,11 @@ EXERCISE = {
         ("math_problem", {"program": "raise SystemExit(1)"}, "program_failed"),
         ("math_problem", {"answer": "six"}, "answer_unreadable"),
         ("math_problem", {"solution": "It is seven."}, "solution_without_answer"),
+        ("math_problem", {"problem": TOLD, "seed_text": TELLING}, "copied"),
+        ("math_problem", {"problem": TOLD, "seed_text": "Of other trays and rolls. " * 9}, None),
         ("code_exercise", {}, None),
+        ("code_exercise", {"task": TOLD, "seed_text": TELLING}, "copied"),
+        ("code_exercise", {"solution": f"{LONG}    return 2 * x", "seed_text": f"import os\n{LONG}"}, "copied"),
         ("code_exercise", {"solution": "def f(x):\n    return 3 * x"}, "tests_failed"),
         ("code_exercise", {"solution": "import sys\ndef f(x): return 2*x\nsys.exit(0)"}, "tests_failed"),
         ("code_exercise", {"solution": "import os\ndef f(x): return 2*x\nos._exit(0)"}, "tests_failed"),
