@@ -1,8 +1,9 @@
 """Reads the items of benchmarks from the files they are published in: GSM8K, MATH, HumanEval, MBPP, MMLU, and others.
 
-A file is JSON lines, a JSON array or object, parquet or CSV; what it holds is told by its keys. Of each item the parts
-are taken that a leak would show: the question, and the answer where it is a text of its own. A part is prose (`text`)
-or a program (`code`); a docstring's prose is also taken by itself, since it may be quoted without its function.
+A file is JSON lines, a JSON array or object, parquet or CSV; a folder is all such files in it (MATH has one for each
+problem, MMLU one for each subject). What a file holds is told by its keys, whose case does not matter. Of each item the
+parts are taken that a leak would show: the question, and the answer where it is a text of its own. A part is prose
+(`text`) or a program (`code`); a docstring's prose is also taken by itself: it may be quoted without its function.
 
 Trade-off: an answer of a number or a letter is no text to look for and is left out, so a page that gives only the
 answers of a multiple-choice test is not found.
@@ -14,9 +15,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from curation.errors import ConfigError
@@ -43,12 +44,13 @@ _DOCSTRING = re.compile(r'("""|\'\'\')(.*?)\1', re.S)
 
 def _gsm8k(row: Row) -> Iterator[tuple[str, str, str]]:
     yield "question", "text", row["question"]
-    yield "answer", "text", _CALCULATION.sub("", row["answer"]).split("####")[0]
+    yield "answer", "text", _CALCULATION.sub("", row["answer"] or "").split("####")[0]
 
 
 def _math(row: Row) -> Iterator[tuple[str, str, str]]:
     yield "question", "text", row["problem"]
-    yield "answer", "text", row["solution"]
+    if row.get("solution"):
+        yield "answer", "text", row["solution"]
 
 
 def _humaneval(row: Row) -> Iterator[tuple[str, str, str]]:
@@ -59,31 +61,57 @@ def _humaneval(row: Row) -> Iterator[tuple[str, str, str]]:
 
 
 def _mbpp(row: Row) -> Iterator[tuple[str, str, str]]:
-    yield "question", "text", row.get("text") or row["prompt"]
+    yield "question", "text", row.get("text") or row["prompt"]  # the whole set says `text`, the sanitized one `prompt`
     yield "answer", "code", row["code"]
 
 
 def _mmlu(row: Row) -> Iterator[tuple[str, str, str]]:
     choices = row.get("choices")
+    if isinstance(choices, dict):  # ARC: {"text": [...], "label": [...]}
+        choices = choices["text"]
     if choices is None:
         choices = [row[letter] for letter in "ABCD" if row.get(letter) is not None]
-    question = str(row["question"])
+    question = row["question"] if "question" in row else row["input"]
+    if question is None:
+        return
+    question = str(question)
     if len(question.split()) < 12:  # "Which of these is true?": only with its choices is it this item
         question = "\n".join([question, *map(str, choices)])
     yield "question", "text", question
 
 
-#: format -> (keys that tell it, what it is called, builder). The first whose keys are all there is taken.
+#: format -> (keys that tell it, builder). The first whose keys are all there is taken.
 FORMATS: dict[str, tuple[tuple[str, ...], Builder]] = {
     "humaneval": (("prompt", "canonical_solution"), _humaneval),
     "mbpp": (("code", "test_list"), _mbpp),
     "mmlu": (("question", "choices"), _mmlu),
     "mmlu_csv": (("question", "A", "B", "C", "D"), _mmlu),
+    "mmlu_input": (("input", "A", "B", "C", "D"), _mmlu),
     "math": (("problem", "solution"), _math),
+    "math_answer": (("problem", "answer"), _math),
     "gsm8k": (("question", "answer"), _gsm8k),
+}
+#: Keys that are read, by what they are in lower case: one file has `Question`, another `question`.
+_KEYS = {
+    key.lower(): key for key in (*(key for keys, _ in FORMATS.values() for key in keys), "text", "task_id", "unique_id")
 }
 #: MMLU's own CSV files have no header.
 _MMLU_COLUMNS = ("question", "A", "B", "C", "D", "answer")
+#: Endings of the files that are read, perhaps with another for their compression.
+_ENDINGS = (".json", ".jsonl", ".csv", ".parquet")
+
+
+def files_of(path: str) -> list[str]:
+    """The benchmark files that a path stands for, in order: itself, or those in the folder, at any depth."""
+    folder = Path(path)
+    if "://" in path or not folder.is_dir():
+        return [path]
+    found = sorted(
+        str(file) for file in folder.rglob("*") if file.is_file() and any(e in file.suffixes for e in _ENDINGS)
+    )
+    if not found:
+        raise ConfigError(f"{path}: no file in it ends in {', '.join(_ENDINGS)}")
+    return found
 
 
 def _by_keys(question: str | None, answer: str | None, code: bool) -> Builder:
@@ -98,15 +126,27 @@ def _by_keys(question: str | None, answer: str | None, code: bool) -> Builder:
 def read_parts(
     path: str, name: str = "", format: str = "", question: str | None = None, answer: str | None = None
 ) -> Iterator[Part]:
-    """The parts of the items of a benchmark file (path or URL).
+    """The parts of the items of a benchmark file (path or URL) or a folder of them.
 
-    name: of the benchmark, by default the file's. format: one of `FORMATS`, by default told by the keys. question,
-    answer: keys of the two parts, for a file in no known format. ConfigError names the file and the row.
+    name: of the benchmark, by default the file's or folder's. format: one of `FORMATS`, by default told by the keys.
+    question, answer: keys of the two parts, for a file in no known format. ConfigError names the file and the row.
     """
     benchmark = name or PurePosixPath(path).name.split(".")[0]
+    files = files_of(path)
+    for file in files:
+        inside = PurePosixPath(file).relative_to(path).with_suffix("").as_posix() if file != path else ""
+        yield from _parts_of_file(file, benchmark, inside, format, question, answer)
+
+
+def _parts_of_file(
+    path: str, benchmark: str, inside: str, format: str, question: str | None, answer: str | None
+) -> Iterator[Part]:
+    """`read_parts` of one file. inside: its name in a folder, which becomes part of the items' names."""
     build = _by_keys(question, answer, False) if question or answer else FORMATS[format][1] if format else None
     n = -1
-    for n, row in enumerate(_rows(path)):
+    for n, row in enumerate(_rows(path, [key for key in (question, answer) if key])):
+        if not (question or answer):
+            row = _named(row)
         if build is None:
             format = next((f for f, (keys, _) in FORMATS.items() if all(key in row for key in keys)), "")
             if not format:
@@ -115,13 +155,10 @@ def read_parts(
                     "keys with --question and --answer"
                 )
             build = FORMATS[format][1]
-        item = str(row.get("task_id", row.get("unique_id", n)))
         try:
             for part, kind, text in build(row):
                 if isinstance(text, str) and text.strip():
-                    yield Part(
-                        benchmark, item.split("/")[-1] if item.startswith("HumanEval/") else item, part, kind, text
-                    )
+                    yield Part(benchmark, _item(row, n, inside), part, kind, text)
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"{path}, item {n}: expected the keys of {format or 'the flags'}, missing {error}"
@@ -130,7 +167,27 @@ def read_parts(
         raise ConfigError(f"{path}: no items in it")
 
 
-def _rows(path: str) -> Iterator[Row]:
+def _named(row: Row) -> Row:
+    """The row with its keys as `FORMATS` has them; of one that is wrapped in another (MMLU's auxiliary training set has
+    a column `train` of records), the inner."""
+    if len(row) == 1:
+        (inner,) = row.values()
+        row = inner if isinstance(inner, dict) else row
+    return {
+        _KEYS.get(str(key).lower(), key) if _KEYS.get(str(key).lower()) not in row else key: row[key] for key in row
+    }
+
+
+def _item(row: Row, n: int, inside: str) -> str:
+    """What an item is called: as its file says, or its number there, after the file's name if it lies in a folder."""
+    own = row.get("task_id", row.get("unique_id"))
+    if own is None:
+        return f"{inside}/{n}" if inside else str(n)
+    return str(own).removeprefix("HumanEval/")
+
+
+def _rows(path: str, keys: list[str]) -> Iterator[Row]:
+    """The records of a file. keys: those that a CSV file's header must have; without, it is told by a format's."""
     import fsspec
 
     name = path.lower()
@@ -142,19 +199,28 @@ def _rows(path: str) -> Iterator[Row]:
                 for batch in pq.ParquetFile(file).iter_batches(1000):
                     yield from batch.to_pylist()
             return
-        with fsspec.open(path, "rt", compression="infer", encoding="utf-8") as file:
+        with fsspec.open(path, "rt", compression="infer", encoding="utf-8-sig") as file:
             if ".csv" in name:
-                yield from _csv_rows(file.read())
+                yield from _csv_rows(file.read(), path, keys)
             elif ".jsonl" in name:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        yield _object(json.loads(line), f"{path}:{number}")
+                yield from _lines(file, path)
             else:
-                data = json.load(file)
+                text = file.read()
+                try:
+                    data = json.loads(text)
+                except ValueError:  # lines of JSON go by this ending, too
+                    yield from _lines(text.split("\n"), path)
+                    return
                 for number, row in enumerate(data if isinstance(data, list) else [data]):
                     yield _object(row, f"{path}, item {number}")
     except (ValueError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def _lines(lines: Iterable[str], path: str) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _object(json.loads(line), f"{path}:{number}")
 
 
 def _object(row: Any, where: str) -> Row:
@@ -163,13 +229,19 @@ def _object(row: Any, where: str) -> Row:
     return row
 
 
-def _csv_rows(text: str) -> Iterator[Row]:
-    rows = list(csv.reader(io.StringIO(text)))
+def _csv_rows(text: str, path: str, keys: list[str]) -> Iterator[Row]:
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
     if not rows:
         return
     header = [cell.strip() for cell in rows[0]]
-    known = {key for keys, _ in FORMATS.values() for key in keys} | {"question", "answer"}
-    if sum(cell in known for cell in header) >= 2:
-        yield from (dict(zip(header, row, strict=False)) for row in rows[1:] if row)
-    else:
-        yield from (dict(zip(_MMLU_COLUMNS, row, strict=False)) for row in rows if len(row) >= 6)
+    known = _named(dict.fromkeys(header))
+    if all(key in header for key in keys) if keys else any(set(k) <= set(known) for k, _ in FORMATS.values()):
+        yield from (dict(zip(header, row, strict=False)) for row in rows[1:])
+        return
+    for n, row in enumerate(rows):
+        if keys or len(row) != len(_MMLU_COLUMNS):
+            raise ConfigError(
+                f"{path}, row {n}: expected a header with the keys of a format, or those named by --question and "
+                f"--answer, or, without a header, MMLU's {len(_MMLU_COLUMNS)} columns; found {row[:8]}"
+            )
+        yield dict(zip(_MMLU_COLUMNS, row, strict=True))

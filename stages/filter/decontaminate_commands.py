@@ -24,9 +24,9 @@ def group() -> None:
 @app.command()
 def index(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILES... OUT", help="Benchmark files, then the index to write.")
+        list[str], typer.Argument(metavar="FILES... OUT", help="Benchmark files, or folders of them; then the index.")
     ],
-    name: Annotated[str, typer.Option(help="Name of the benchmark; by default each file's.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the benchmark; by default each file's or folder's.")] = "",
     format: Annotated[str, typer.Option(help="Format of the files; by default told by their keys.")] = "",
     question: Annotated[str | None, typer.Option(help="Key of the question, in a file of another format.")] = None,
     answer: Annotated[str | None, typer.Option(help="Key of the answer, likewise.")] = None,
@@ -43,7 +43,7 @@ def index(
     if format and format not in FORMATS:
         raise ConfigError(f"no format '{format}': there are {', '.join(FORMATS)}")
     for path in sources:
-        if "://" not in path and not Path(path).is_file():
+        if "://" not in path and not Path(path).exists():
             raise ConfigError(f"{path}: no such file")
     built = write_index((p for path in sources for p in read_parts(path, name, format, question, answer)), target)
     table = Table(box=None, pad_edge=False)
