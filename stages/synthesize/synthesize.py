@@ -71,9 +71,9 @@ class Synthesize(LanguageModelStage, name="synthesize"):
 
     Each item draws a topic from a tree, a person to write for, and a seed; they are kept in columns. A new document has
     an id of its own, `synthetic_kind`, `synthesized_from` and `synthetic_item`, the item with all that was asked about
-    it, by which `verify_synthetic` verifies it again. Against items that resemble each other put `minhash_dedup`
-    behind, with an `index` for those of earlier runs. Rejected items go to `rejected/`. Counters: `made=<kind>`,
-    `verified=<kind>`, `rejected=<kind>:<reason>`; yields are their ratios.
+    it, by which `verify_synthetic` verifies it again. Against items that resemble each other put
+    `minhash_dedup_synthetic` behind, with an `index` for those of earlier runs. Rejected items go to `rejected/`.
+    Counters: `made=<kind>`, `verified=<kind>`, `rejected=<kind>:<reason>`; yields are their ratios.
 
     Drop reasons: `seed` (with `originals: drop`).
 
