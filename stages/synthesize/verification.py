@@ -32,7 +32,6 @@ def program_limits(cpu_s: int) -> Limits:
 
 
 _WORD = re.compile(r"\w+")
-_DIGIT = re.compile(r"\d+")
 #: A word in an answer, other than a function or a command of LaTeX: it cannot be compared by value.
 _IN_WORDS = re.compile(
     r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|cot|sec|csc|log|exp|sqrt|arcsin|arccos|arctan|pi|inf|oo|abs|frac|mod)\b)[A-Za-z]{3,}"
@@ -66,6 +65,7 @@ def verify(kind: str, item: Item, tools: Tools) -> str | None:
     return _VERIFY[kind](item, tools)
 
 
+_DIGIT = re.compile(r"\d+")
 #: Parts of an item that must not be its seed document's. The other kinds say again what the document says.
 _OWN = {"math_problem": ("problem",), "code_exercise": ("task", "solution")}
 

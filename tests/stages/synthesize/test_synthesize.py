@@ -238,6 +238,15 @@ def test_draws_spread_over_topics_and_persons():
     assert drawn[5] == draw("math_problem", "5", 0, 1) != draw("math_problem", "5", 1, 1)
 
 
+#: A problem, and the seed it was made of by a few other words and numbers.
+TOLD = (
+    "A baker fills 12 trays with 30 rolls each before dawn and then burns 7 of them while feeding the cat. How many good "
+    "rolls does Hana carry to the counter?"
+)
+TELLING = "Exercise 9. " + TOLD.replace("12", "25").replace("30", "18").replace("burns", "spoils").replace("Hana", "Jo")
+LONG = "def f(x):\n    total = 0\n    for each in range(x):\n        total += each * each\n    other = total - x\n"
+
+
 @pytest.fixture(scope="module")
 def tools():
     made = Tools(Sandbox(program_limits(2)))
@@ -279,15 +288,6 @@ EXERCISE = {
     "task": "Write f(x), twice x.", "solution": "def f(x):\n    return 2 * x", "tests": "assert f(1) == 2\nassert f(3) == 6",
     "solution_again": "def f(x):\n    return x + x",
 }  # fmt: skip
-
-
-#: A problem, and the seed it was made of by a few other words and numbers.
-TOLD = (
-    "A baker fills 12 trays with 30 rolls each before dawn and then burns 7 of them while feeding the cat. How many good "
-    "rolls does Hana carry to the counter?"
-)
-TELLING = "Exercise 9. " + TOLD.replace("12", "25").replace("30", "18").replace("burns", "spoils").replace("Hana", "Jo")
-LONG = "def f(x):\n    total = 0\n    for each in range(x):\n        total += each * each\n    other = total - x\n"
 
 
 @pytest.mark.parametrize(
