@@ -31,8 +31,8 @@ from stages.llm.stage import LanguageModelStage
 from stages.rewrite.gates import STYLES, find_fault
 
 _PROMPTS = Path(__file__).parent / "prompts"
-#: Columns that say something of the text, which is another in a rewritten document.
-_OF_THE_TEXT = (*DIMENSIONS, "labelled_by", "label_uncertainty", "language_score", "pii")
+#: Columns that say something of the text, which is another in a document that a model wrote from it.
+OF_THE_TEXT = (*DIMENSIONS, "labelled_by", "label_uncertainty", "language_score", "pii")
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _new_documents(docs: pa.Table, good: list[tuple[int, str]], texts: list[str]
         "rewritten_from": new["id"].to_pylist(),
         "rewrite_style": [style for _, style in good],
         "rewritten_by": [name] * len(good),
-    } | {column: None for column in _OF_THE_TEXT if column in new.column_names}
+    } | {column: None for column in OF_THE_TEXT if column in new.column_names}
     for column, values in columns.items():
         place = new.schema.get_field_index(column)
         kind = new.schema.field(place).type

@@ -7,6 +7,7 @@ seed; all three are kept beside the item.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,50 +16,57 @@ from typing import Any
 import xxhash
 import yaml
 
+from stages.llm.prompts import Prompt, load_prompts
+
 PROMPTS = Path(__file__).parent / "prompts"
 TOPICS = Path(__file__).with_name("topics.yaml")
 
 Item = dict[str, Any]
 
+_FENCED = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
-def _schema(**properties: str) -> dict[str, Any]:
-    fields = {
-        name: {"type": "string", "minLength": 1} if kind == "string" else {"type": "array", "items": {"type": "string"}}
-        for name, kind in properties.items()
-    }
-    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+def _schema(*keys: str) -> dict[str, Any]:
+    """An object of texts.
+
+    No `minLength`, `maxLength` or `pattern`: xgrammar, with which vLLM holds a model to a schema, lets no escape into
+    a string with a bound, so that no second line, no quotation mark and no LaTeX could be written.
+    """
+    fields = {key: {"type": "string"} for key in keys}
+    return {"type": "object", "properties": fields, "required": list(keys), "additionalProperties": False}
 
 
 #: What a model is asked for, by kind of question.
 SCHEMAS: dict[str, dict[str, Any]] = {
-    "math_problem": _schema(problem="string", solution="string", answer="string"),
-    "math_solve": _schema(reasoning="string", answer="string"),
-    "math_program": _schema(program="string"),
-    "code_exercise": _schema(task="string", solution="string", tests="string"),
-    "code_solve": _schema(solution="string"),
-    "question_answer": _schema(question="string", answer="string", quote="string"),
-    "question_solve": _schema(answer="string"),
-    "textbook_section": _schema(title="string", text="string"),
-    "code_explanation": _schema(explanation="string"),
-    "translation": _schema(translation="string"),
+    "math_problem": _schema("problem", "solution", "answer"),
+    "math_solve": _schema("reasoning", "answer"),
+    "math_program": _schema("program"),
+    "code_exercise": _schema("task", "solution", "tests"),
+    "code_solve": _schema("solution"),
+    "question_answer": _schema("question", "answer", "quote"),
+    "question_solve": _schema("answer"),
+    "textbook_section": _schema("title", "text"),
+    "code_explanation": _schema("explanation"),
+    "translation": _schema("translation"),
 }
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of document. seeds: of which documents it is made, `text`, `code` (they have a `code_language`) or
-    both."""
+    both. again: what is asked of the model about an item, to verify it."""
 
     name: str
     seeds: tuple[str, ...]
+    again: tuple[str, ...] = ()
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("math_problem", ("text",)),
-        Kind("code_exercise", ("text", "code")),
-        Kind("question_answer", ("text",)),
+        Kind("math_problem", ("text",), ("math_solve", "math_program")),
+        Kind("code_exercise", ("text", "code"), ("code_solve",)),
+        Kind("question_answer", ("text",), ("question_solve",)),
         Kind("textbook_section", ("text",)),
         Kind("code_explanation", ("code",)),
         Kind("translation", ("text",)),
@@ -67,15 +75,23 @@ KINDS = {
 
 
 @cache
-def prompts(path: Path) -> dict[str, str]:
-    """Instruction by kind of question. ValueError if the file lacks one."""
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    kinds = data.get("kinds") if isinstance(data, dict) else None
-    kinds = kinds if isinstance(kinds, dict) else {}
-    missing = [name for name in SCHEMAS if not isinstance((kinds.get(name) or {}).get("system"), str)]
-    if missing:
-        raise ValueError(f"{path}: no `system` under `kinds:` for {', '.join(missing)}")
-    return {name: kinds[name]["system"].strip() for name in SCHEMAS}
+def prompts(path: Path, kinds: tuple[str, ...]) -> dict[str, Prompt]:
+    """ISO 639-3 code -> prompt, whose parts are the instructions by kind of question. ValueError if one that these
+    kinds need is missing, or does not name the keys of its answer: a server that holds a model to a schema does not
+    tell the model of it, and a small one then fills the keys at random."""
+    families = load_prompts(path)
+    needed = [question for name in kinds for question in (name, *KINDS[name].again)]
+    for prompt in families.values():
+        if "{task}" not in prompt.system:
+            raise ValueError(f"{path}: the `system` of '{prompt.family}' has no {{task}}")
+        missing = [question for question in needed if question not in prompt.parts]
+        if missing:
+            raise ValueError(f"{path}: '{prompt.family}' has no `parts` for {', '.join(missing)}")
+        for question in needed:
+            for key in SCHEMAS[question]["required"]:
+                if f'"{key}"' not in prompt.parts[question]:
+                    raise ValueError(f"{path}: {question} of '{prompt.family}' does not say what \"{key}\" is to hold")
+    return families
 
 
 @cache
@@ -90,6 +106,12 @@ def draw(kind: str, document: str, number: int, seed: int) -> tuple[str, str, in
     leaves = [f"{branch}: {leaf}" for branch, names in tree.items() for leaf in names] if tree else [""]
     persons = _topics()["personas"]
     return leaves[digest % len(leaves)], persons[(digest >> 40) % len(persons)], (digest >> 80) & 0x7FFFFFFF
+
+
+def code_of(text: str) -> str:
+    """A program without the fence that models like to put around it."""
+    fenced = _FENCED.match(text)
+    return fenced.group(1) if fenced else text
 
 
 def text_of(kind: str, item: Item) -> str:

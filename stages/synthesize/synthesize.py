@@ -24,10 +24,11 @@ from pydantic import Field, PrivateAttr
 from curation.documents import column_type, part_id
 from curation.errors import ConfigError
 from curation.stage import Outcome, Output
-from stages.llm.prompts import harmless
-from stages.llm.request import Answer, Request, json_answer
+from stages.llm.prompts import Prompt, harmless, prompt_for
+from stages.llm.request import Answer, AnswerError, Request, json_answer
 from stages.llm.stage import LanguageModelStage
-from stages.synthesize.generators import KINDS, PROMPTS, SCHEMAS, TOPICS, Item, draw, prompts, text_of
+from stages.rewrite.llm import OF_THE_TEXT
+from stages.synthesize.generators import KINDS, PROMPTS, SCHEMAS, TOPICS, Item, code_of, draw, prompts, text_of
 
 _COLUMNS = (
     "synthetic_kind",
@@ -51,6 +52,7 @@ class _Work:
     person: str
     seed: int
     text: str
+    language: str
     item: Item = field(default_factory=dict)
     fault: str | None = None
 
@@ -73,7 +75,13 @@ class Synthesize(LanguageModelStage, name="synthesize"):
     an id of its own, `synthetic_kind`, `synthesized_from` and `synthetic_item`, the item with all that was asked about
     it, by which `verify_synthetic` verifies it again. Against items that resemble each other put
     `minhash_dedup_synthetic` behind, with an `index` for those of earlier runs. Rejected items go to `rejected/`.
-    Counters: `made=<kind>`, `verified=<kind>`, `rejected=<kind>:<reason>`; yields are their ratios.
+    Counters: `made=<kind>`, `verified=<kind>`, `rejected=<kind>:<reason>`, in the report and in `curation stats
+    --json`; yields are their ratios. Reasons besides those of a kind's verification: `no_answer`, `cut_short` (longer
+    than `max_tokens`), `prompt_copied` (an example of the instructions, not an item).
+
+    The instructions are in English, and in Chinese for documents in Chinese. They say what JSON to answer with and show
+    an example. A model of few parameters needs more of them, which fit the seeds: give it a `prompt` file of your own
+    with the questions of your kinds.
 
     Drop reasons: `seed` (with `originals: drop`).
 
@@ -90,7 +98,7 @@ class Synthesize(LanguageModelStage, name="synthesize"):
         10, ge=1, description="CPU seconds of a program in the sandbox; three times that on the clock"
     )
     target_language: str = Field("fra_Latn", description="language of translations, as in `language`")
-    prompt: str = Field("synthesize-v1", description="version of the prompts: a shipped one, or the path of a file")
+    prompt: str = Field("synthesize-v2", description="version of the prompts: a shipped one, or the path of a file")
     originals: str = Field("keep", pattern="^(keep|drop)$", description="what becomes of the documents: keep or drop")
     min_characters: int = Field(200, ge=1, description="a shorter document is no seed")
     max_characters: int = Field(6000, ge=200, description="characters of a document that the model is shown")
@@ -109,6 +117,9 @@ class Synthesize(LanguageModelStage, name="synthesize"):
         shipped = PROMPTS / f"{self.prompt}.yaml"
         return shipped if shipped.is_file() else Path(self.prompt)
 
+    def _prompts(self) -> dict[str, Prompt]:
+        return prompts(self._file(), tuple(self.kinds))
+
     def check(self) -> None:
         super().check()
         unknown = [name for name in self.kinds if name not in KINDS]
@@ -116,7 +127,10 @@ class Synthesize(LanguageModelStage, name="synthesize"):
             raise ConfigError(f"synthesize: unknown kinds {unknown}; there are {', '.join(KINDS)}")
         if not self._file().is_file():
             raise ConfigError(f"prompt '{self.prompt}' is neither a shipped version nor a file")
-        prompts(self._file())
+        try:
+            self._prompts()
+        except ValueError as error:
+            raise ConfigError(f"synthesize: {error}") from error
         if "math_problem" in self.kinds:
             from stages.synthesize.math_check import require_math_verify
 
@@ -146,7 +160,8 @@ class Synthesize(LanguageModelStage, name="synthesize"):
         self._tools = Tools(Sandbox(program_limits(self.program_cpu_s)), language_of, self.agree)
 
     def _request(self, question: str, user: str, work: _Work, number: int = 0, **fill: str) -> Request:
-        system = prompts(self._file())[question]
+        prompt = prompt_for(self._prompts(), work.language)
+        system = prompt.system.replace("{task}", prompt.parts[question])
         for name, value in {"topic": work.topic, "persona": work.person, **fill}.items():
             system = system.replace(f"{{{name}}}", value)
         return Request(
@@ -159,7 +174,11 @@ class Synthesize(LanguageModelStage, name="synthesize"):
             extra=self.parameters,
         )
 
-    def _work(self, docs: pa.Table) -> list[_Work]:
+    def _framed(self, work: _Work) -> str:
+        """The seed document, as the user's message shows it."""
+        return prompt_for(self._prompts(), work.language).fill(work.text)
+
+    def _work(self, docs: pa.Table, languages: list[str]) -> list[_Work]:
         codes = docs["code_language"].to_pylist() if "code_language" in docs.column_names else [None] * docs.num_rows
         work = []
         for row, (id, text, code) in enumerate(
@@ -169,11 +188,15 @@ class Synthesize(LanguageModelStage, name="synthesize"):
                 continue
             if xxhash.xxh3_64_intdigest(id, seed=self.seed & (2**64 - 1)) / 2**64 >= self.share:
                 continue
+            parts = prompt_for(self._prompts(), languages[row]).parts
             for kind in self.kinds:
                 if ("code" if code else "text") in KINDS[kind].seeds:
                     for number in range(self.per_document):
-                        drawn = draw(kind, id, number, self.seed)
-                        work.append(_Work(row, kind, number, *drawn, text[: self.max_characters]))
+                        topic, person, seed = draw(kind, id, number, self.seed)
+                        topic = topic if "{topic}" in parts[kind] else ""
+                        person = person if "{persona}" in parts[kind] else ""
+                        seen = text[: self.max_characters]
+                        work.append(_Work(row, kind, number, topic, person, seed, seen, languages[row]))
         return work
 
     def cpu_elsewhere(self) -> float:
@@ -182,29 +205,33 @@ class Synthesize(LanguageModelStage, name="synthesize"):
     def __call__(self, docs: pa.Table) -> Outcome:
         if self._tools is None:
             self.setup()
-        languages = docs["language"].to_pylist() if "language" in docs.column_names else ["und"] * docs.num_rows
-        work = self._work(docs)
-        self._write(work, languages)
+        column = docs["language"].to_pylist() if "language" in docs.column_names else [None] * docs.num_rows
+        work = self._work(docs, [language or "und" for language in column])
+        self._write(work)
         self._ask_again([w for w in work if w.fault is None])
         self._judge(work)
         return self._outcome(docs, work)
 
-    def _write(self, work: list[_Work], languages: list[str | None]) -> None:
+    def _write(self, work: list[_Work]) -> None:
         """The items themselves."""
         from classifiers.language.labels import languages as known
+        from stages.synthesize.verification import copies
 
         requests = []
         for w in work:
-            code = self.target_language if w.kind == "translation" else languages[w.row] or "und"
+            code = self.target_language if w.kind == "translation" else w.language
             name = known()[code].name if code in known() else "the language of the document"
-            user = f"<document>\n{harmless(w.text)}\n</document>"
-            requests.append(self._request(w.kind, user, w, language=name))
-        for w, reply in zip(work, self.ask(requests, _accept), strict=True):
+            requests.append(self._request(w.kind, self._framed(w), w, language=name))
+        for w, request, reply in zip(work, requests, self.ask(requests, _accept), strict=True):
             self.metrics.count(f"made={w.kind}")
             if reply.error is not None:
-                w.fault = "no_answer"
+                w.fault = "cut_short" if reply.answer is not None and reply.answer.cut_short else "no_answer"
                 continue
-            w.item = dict(reply.value) | {"seed_text": w.text, "language": languages[w.row] or "und"}
+            w.item = dict(reply.value) | {"seed_text": w.text, "language": w.language}
+            if copies(reply.value[SCHEMAS[w.kind]["required"][0]], request.system):
+                w.fault = "prompt_copied"
+            if w.kind == "code_exercise":
+                w.item |= {name: code_of(w.item[name]) for name in ("solution", "tests")}
             if w.kind == "code_explanation":
                 w.item["code"] = w.text
             if w.kind == "translation":
@@ -216,20 +243,22 @@ class Synthesize(LanguageModelStage, name="synthesize"):
         for w in work:
             if w.kind == "math_problem":
                 for number in range(self.solves):
-                    request = self._request("math_solve", w.item["problem"], w, number + 1)
+                    request = self._request("math_solve", harmless(w.item["problem"]), w, number + 1)
                     asked.append((w, "solves", request))
-                asked.append((w, "program", self._request("math_program", w.item["problem"], w)))
+                asked.append((w, "program", self._request("math_program", harmless(w.item["problem"]), w)))
             elif w.kind == "code_exercise":
-                asked.append((w, "solution_again", self._request("code_solve", w.item["task"], w, 1)))
+                asked.append((w, "solution_again", self._request("code_solve", harmless(w.item["task"]), w, 1)))
             elif w.kind == "question_answer":
-                user = f"{w.item['question']}\n\n<document>\n{harmless(w.text)}\n</document>"
+                user = f"{harmless(w.item['question'])}\n\n{self._framed(w)}"
                 asked.append((w, "answer_again", self._request("question_solve", user, w, 1)))
         for (w, what, _), reply in zip(asked, self.ask([r for _, _, r in asked], _accept), strict=True):
             value = reply.value if reply.error is None else {}
             if what == "solves":
                 w.item.setdefault("solves", []).append(value.get("answer", ""))
+            elif what == "answer_again":
+                w.item[what] = value.get("answer", "")
             else:
-                w.item[what] = value.get({"program": "program", "solution_again": "solution"}.get(what, "answer"), "")
+                w.item[what] = code_of(value.get("program" if what == "program" else "solution", ""))
 
     def _judge(self, work: list[_Work]) -> None:
         from stages.synthesize.verification import verify
@@ -250,14 +279,14 @@ class Synthesize(LanguageModelStage, name="synthesize"):
         good = [w for w in work if w.fault is None]
         added = docs.take(pa.array([w.row for w in good], pa.int64()))
         ids = added["id"].to_pylist()
-        values = {
+        values: dict[str, list] = {
             "id": [part_id(id, f"{w.kind} {w.number}") for id, w in zip(ids, good, strict=True)],
             "text": [text_of(w.kind, w.item) for w in good],
             "synthetic_kind": [w.kind for w in good],
             "synthesized_from": ids,
             "synthesized_by": [model] * len(good),
             "synthetic_topic": [w.topic or None for w in good],
-            "synthetic_persona": [w.person for w in good],
+            "synthetic_persona": [w.person or None for w in good],
             "synthetic_item": [json.dumps(w.item, ensure_ascii=False, sort_keys=True) for w in good],
         }
         if "language" in added.column_names:
@@ -265,6 +294,9 @@ class Synthesize(LanguageModelStage, name="synthesize"):
                 w.item["target"] if w.kind == "translation" else language
                 for w, language in zip(good, added["language"].to_pylist(), strict=True)
             ]
+        for name in OF_THE_TEXT:
+            if name in added.column_names:
+                values[name] = [None] * len(good)
         for name, column in values.items():
             place = added.schema.get_field_index(name)
             added = added.set_column(place, added.schema.field(place), pa.array(column, added.schema.field(place).type))
@@ -287,5 +319,10 @@ class Synthesize(LanguageModelStage, name="synthesize"):
 
 
 def _accept(request: Request, answer: Answer) -> Any:
+    """The texts of an answer. AnswerError if one is empty."""
     assert request.schema is not None
-    return json_answer(request.schema)(request, answer)
+    value = json_answer(request.schema)(request, answer)
+    for key, text in value.items():
+        if not text.strip():
+            raise AnswerError(f"'{key}' is empty")
+    return value

@@ -31,7 +31,9 @@ def program_limits(cpu_s: int) -> Limits:
     return Limits(cpu_s=cpu_s, wall_s=3.0 * cpu_s, memory=512 << 20, processes=8, output=256 << 10, disk=16 << 20)
 
 
-_WORD = re.compile(r"\w+")
+#: Words; in scripts that put no spaces between them, characters.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 #: A word in an answer, other than a function or a command of LaTeX: it cannot be compared by value.
 _IN_WORDS = re.compile(
     r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|cot|sec|csc|log|exp|sqrt|arcsin|arccos|arctan|pi|inf|oo|abs|frac|mod)\b)[A-Za-z]{3,}"
@@ -92,7 +94,7 @@ def _math_problem(item: Item, tools: Tools) -> str | None:
         return "answer_unreadable"
     if "".join(answer.split()).strip("$") not in "".join(item["solution"].split()):
         return "solution_without_answer"
-    if _copies(item["problem"], item.get("seed_text", "")):
+    if copies(item["problem"], item.get("seed_text", "")):
         return "copied"
     solves = item.get("solves") or []
     right = sum(tools.checker.same(answer, solve) is True for solve in solves)
@@ -113,7 +115,7 @@ def _code_exercise(item: Item, tools: Tools) -> str | None:
         solution, tests = ast.parse(item["solution"]), ast.parse(item["tests"])
     except (SyntaxError, ValueError, RecursionError):
         return "syntax_error"
-    if sum(isinstance(node, ast.Assert) for node in ast.walk(tests)) < 2:
+    if len({ast.dump(node.test) for node in ast.walk(tests) if isinstance(node, ast.Assert)}) < 2:
         return "too_few_tests"
     names = [n.name for n in solution.body if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)]
     used = {n.id for n in ast.walk(tests) if isinstance(n, ast.Name)}
@@ -189,12 +191,15 @@ def _translation(item: Item, tools: Tools) -> str | None:
     return None
 
 
-def _copies(new: str, old: str, size: int = 10) -> bool:
-    """Whether half of the runs of `size` words of a text stand in another."""
+def copies(new: str, old: str, size: int = 10) -> bool:
+    """Whether half of the runs of `size` words of a text stand in another, or, of a shorter text, all its words."""
     words, other = _words(new), _words(old)
+    size = min(size, len(words))
+    if size < 4:
+        return False
     runs = {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
     known = {tuple(other[i : i + size]) for i in range(len(other) - size + 1)}
-    return bool(runs) and len(runs & known) * 2 >= len(runs)
+    return len(runs & known) * 2 >= len(runs)
 
 
 _VERIFY: dict[str, Callable[[Item, Tools], str | None]] = {

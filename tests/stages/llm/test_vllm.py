@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from vllm_server import NEEDS_VLLM, ROOT, build_model, carry_out, served
+from vllm_server import NEEDS_VLLM, ROOT, carry_out
 
 from classifiers.quality.dimensions import DIMENSIONS
 from curation.corpus import Corpus
@@ -20,15 +20,6 @@ from stages.llm.client import Client
 READ = {"read_parquet": {"id": "id", "columns": ["language", "sampled"]}}
 
 pytestmark = NEEDS_VLLM
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    """The state file of `curation serve`, once the model answers."""
-    model = build_model("smollm2.py", tmp_path_factory.mktemp("models"))
-    options = ("--max-model-len", "2048", "--max-num-seqs", "16")
-    with served(model, tmp_path_factory.mktemp("service"), *options) as state:
-        yield state
 
 
 @pytest.fixture(scope="module")

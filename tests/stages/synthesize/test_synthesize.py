@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
 from stub_server import StubServer
 
 from curation.errors import ConfigError
-from stages.synthesize.generators import draw
+from stages.llm.prompts import load_prompts
+from stages.synthesize.generators import KINDS, SCHEMAS, code_of, draw, prompts
 from stages.synthesize.sandbox import Sandbox
 from stages.synthesize.synthesize import Synthesize
 from stages.synthesize.verification import Tools, program_limits, verify
@@ -272,6 +273,7 @@ def test_an_answer_that_takes_forever_is_given_up(tools):
     checker = MathChecker(limit_s=1.0)
     try:
         assert checker.same("2^{2^{2^{2^{2^{2}}}}}", "3^{3^{3^{3^{3}}}}") is not True
+        checker.limit_s = 30.0  # a busy machine takes a second for this one, too
         assert checker.same("4", "2+2") is True
     finally:
         checker.close()
@@ -287,6 +289,12 @@ RIGHT = {
 EXERCISE = {
     "task": "Write f(x), twice x.", "solution": "def f(x):\n    return 2 * x", "tests": "assert f(1) == 2\nassert f(3) == 6",
     "solution_again": "def f(x):\n    return x + x",
+}  # fmt: skip
+
+
+CHINESE = {
+    "question": "水在多少度沸腾？", "answer": "水在一百度沸腾。", "quote": "在海平面，水在一百度时沸腾",
+    "answer_again": "水在一百度时沸腾。", "seed_text": "水是常见的液体。在海平面，水在一百度时沸腾；在高山上沸点更低。",
 }  # fmt: skip
 
 
@@ -312,6 +320,10 @@ EXERCISE = {
         ("code_exercise", {"solution": "def f(x): return 2*x\nwhile True: pass"}, "tests_time"),
         ("code_exercise", {"tests": "assert f\nassert True or f(1)"}, "tests_prove_nothing"),
         ("code_exercise", {"tests": "assert f(1) == 2"}, "too_few_tests"),
+        ("code_exercise", {"tests": "assert f(1) == 2\nassert f(1) == 2"}, "too_few_tests"),
+        ("question_answer", {}, None),
+        ("question_answer", {"quote": "水在一百二十度时沸腾"}, "quote_not_found"),
+        ("question_answer", {"answer_again": "文档没有说明"}, "answers_disagree"),
         ("code_exercise", {"tests": "assert 1\nassert 2"}, "tests_elsewhere"),
         ("code_exercise", {"solution": "def f(x:"}, "syntax_error"),
         ("code_exercise", {"solution_again": "def f(x):\n    return x"}, "second_solution_failed"),
@@ -319,7 +331,7 @@ EXERCISE = {
     ],
 )
 def test_every_fault_is_found(tools, kind, change, fault):
-    item = ({"math_problem": RIGHT, "code_exercise": EXERCISE}[kind]) | change
+    item = {"math_problem": RIGHT, "code_exercise": EXERCISE, "question_answer": CHINESE}[kind] | change
     assert verify(kind, item, tools) == fault
 
 
@@ -333,6 +345,71 @@ def test_changed_items_do_not_verify_again(documents):
     stage = VerifySynthetic(program_cpu_s=2)
     assert stage(docs).dropped.to_pylist() == [None, "not_verified", None, "not_verified"]
     stage._tools.checker.close()
+
+
+def test_answers_may_hold_lines_quotation_marks_and_latex():
+    # xgrammar, vLLM's default, lets no escape into a string whose length or form a schema bounds.
+    for schema in SCHEMAS.values():
+        assert all(field == {"type": "string"} for field in schema["properties"].values())
+        assert schema["required"] == list(schema["properties"])
+
+
+def test_programs_in_a_fence_are_taken_out_of_it():
+    assert code_of("```python\ndef f():\n    return 1\n```") == "def f():\n    return 1"
+    assert code_of("\n```\nprint(1)\n```\n") == "print(1)"
+    plain = "text = '```'\nprint(text)"
+    assert code_of(plain) == plain
+
+
+def test_documents_are_asked_about_in_their_language(stage, documents):
+    docs = documents([SEED_TEXT, "水是常见的液体。" * 40], language=["eng_Latn", "zho_Hans"])
+    asked = []
+
+    def answer(n, body):
+        asked.append(body["messages"][0]["content"])
+        return json.dumps(dict.fromkeys(body["response_format"]["json_schema"]["schema"]["properties"], "x"))
+
+    with StubServer(answer) as server:
+        stage(server, kinds=list(KINDS))(docs)
+    chinese = [text for text in asked if re.search("[\u4e00-\u9fff]", text)]
+    assert len(chinese) >= 5 and len(asked) - len(chinese) >= 5
+    assert not any("{" in re.sub(r'\{"[^}]*\}', "", text) for text in asked)  # nothing is left to be filled in
+    assert any("Mandarin" in text or "Chinese" in text for text in chinese)
+
+
+def test_an_item_that_repeats_the_example_is_not_kept_and_one_that_never_ends_is_told(stage, documents):
+    docs = documents([SEED_TEXT])
+
+    def answer(n, body):
+        example = body["messages"][0]["content"].splitlines()[-1].strip()
+        return example if "task" in question_of(body) else "{" + "1" * 20
+
+    with StubServer(answer) as server:
+        outcome = stage(server, kinds=["code_exercise", "question_answer"], max_asks=1)(docs)
+    reasons = {row["kind"]: row["reason"] for row in outcome.outputs["rejected"].to_pylist()}
+    assert reasons == {"code_exercise": "prompt_copied", "question_answer": "no_answer"}
+
+
+def test_labels_of_a_seed_are_not_those_of_what_is_made_of_it(stage, documents):
+    docs = documents([SEED_TEXT], language=["eng_Latn"], educational_value=[4.0], language_score=[0.9])
+    with StubServer(Model(0.0)) as server:
+        outcome = stage(server, kinds=["question_answer"])(docs)
+    made = outcome.added.to_pylist()[0]
+    assert made["educational_value"] is made["language_score"] is None and made["language"] == "eng_Latn"
+
+
+def test_a_prompt_file_is_checked_for_the_kinds_that_are_written(tmp_path):
+    file = tmp_path / "mine.yaml"
+    text = "families: {default: {system: '{task}', user: '{text}', parts: {translation: 'JSON: %s'}}}"
+    file.write_text(text % '{"translation": "..."}')
+    Synthesize(kinds=["translation"], prompt=str(file)).check()
+    with pytest.raises(ConfigError, match="no `parts` for question_answer, question_solve"):
+        Synthesize(kinds=["translation", "question_answer"], prompt=str(file)).check()
+    file.write_text(text % "translate")
+    prompts.cache_clear()
+    load_prompts.cache_clear()
+    with pytest.raises(ConfigError, match='does not say what "translation" is to hold'):
+        Synthesize(kinds=["translation"], prompt=str(file)).check()
 
 
 def test_mistakes_in_the_keys_are_told():
