@@ -1,8 +1,8 @@
 # make run    curate the sample archive and show the funnel
 # make test   the fast tests;  make test-slow  kill runs and other proofs that take minutes;  make check  style and types
 # make test-browser  the report in headless Chromium, which must be installed (Debian: apt-get install chromium)
-# make test-llm  real vLLM servers on the CPU, in an environment of their own (2.6 GB): one labels and rewrites and is
-#                killed, one reads pictures of pages
+# make test-llm  real vLLM servers on the CPU, in an environment of their own (2.6 GB): one labels, rewrites,
+#                synthesises and is killed, one reads pictures of pages
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS := 1

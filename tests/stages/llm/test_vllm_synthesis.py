@@ -52,7 +52,7 @@ def runs(service, tmp_path_factory):
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     asking = {"server": str(service), "cache": str(folder / "answers"), "max_in_flight": 16, "max_asks": 1}
     taught = {"prompt": str(ROOT / "tests/stages/llm/few_shot.yaml"), "min_characters": 10, "max_tokens": 100}
-    sample = {"share": 0.03, "max_characters": 800, "max_tokens": 120, "temperature": 0.3}
+    sample = {"share": 0.04, "max_characters": 800, "max_tokens": 120, "temperature": 0.3}
     read = {"read_jsonl": {"columns": {"code_language": "string"}}}
 
     def synthesize(*kinds, **keys):
@@ -64,7 +64,7 @@ def runs(service, tmp_path_factory):
         "sample": [
             *("read_warc", "extract_html", "fix_unicode", "identify_language"),
             {"keep_where": {"column": "language", "only": ["eng_Latn"]}},
-            *synthesize("math_problem", "question_answer", "code_exercise", "textbook_section", **sample),
+            *synthesize("math_problem", "question_answer", "code_exercise", **sample),
         ],
         "verify": [{"read_parquet": {"columns": ["synthetic_kind", "synthetic_item"]}}, "verify_synthetic"],
     }
@@ -171,7 +171,7 @@ def test_exercises_kept_have_programs_that_pass_their_tests(runs):
 
 def test_what_is_made_of_the_sample_is_accounted_for(runs):
     folder = runs("sample", "sample")
-    check_the_books(folder, ["math_problem", "question_answer", "code_exercise", "textbook_section"])
+    check_the_books(folder, ["math_problem", "question_answer", "code_exercise"])
     _, items = written(folder)
     for item in items:
         if "quote" in item:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
-from stub_server import StubServer
+from stub_server import StubServer, completion
 
 from curation.errors import ConfigError
 from stages.llm.prompts import load_prompts
@@ -377,17 +378,21 @@ def test_documents_are_asked_about_in_their_language(stage, documents):
     assert any("Mandarin" in text or "Chinese" in text for text in chinese)
 
 
-def test_an_item_that_repeats_the_example_is_not_kept_and_one_that_never_ends_is_told(stage, documents):
+def test_an_item_that_repeats_the_example_is_not_kept_and_what_does_not_end_is_told(stage, documents):
     docs = documents([SEED_TEXT])
 
     def answer(n, body):
-        example = body["messages"][0]["content"].splitlines()[-1].strip()
-        return example if "task" in question_of(body) else "{" + "1" * 20
+        if "task" in question_of(body):
+            return body["messages"][0]["content"].splitlines()[-1].strip()
+        if "quote" in question_of(body):
+            return web.json_response(completion('{"question": "and so on and so on', body, finish="length"))
+        return '{"problem": " ", "solution": "1", "answer": "1"}'
 
     with StubServer(answer) as server:
-        outcome = stage(server, kinds=["code_exercise", "question_answer"], max_asks=1)(docs)
+        outcome = stage(server, kinds=["code_exercise", "question_answer", "math_problem"], max_asks=1)(docs)
     reasons = {row["kind"]: row["reason"] for row in outcome.outputs["rejected"].to_pylist()}
-    assert reasons == {"code_exercise": "prompt_copied", "question_answer": "no_answer"}
+    expected = {"code_exercise": "prompt_copied", "question_answer": "cut_short", "math_problem": "no_answer"}
+    assert reasons == expected
 
 
 def test_labels_of_a_seed_are_not_those_of_what_is_made_of_it(stage, documents):
