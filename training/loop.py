@@ -34,7 +34,7 @@ from training import checkpoint, held_out
 from training.balance import GlobalBalance, all_ranks, overload
 from training.config import Training
 from training.logs import Log, read_log
-from training.models import IGNORED, LanguageModel, build, flops_per_token
+from training.models import IGNORED, LanguageModel, flops_per_token, materialise, skeleton
 from training.pack_folder import PackFolder
 from training.plan import TrainingPlan, decide, folders
 from training.vocabulary import IdMap
@@ -74,13 +74,19 @@ def join() -> Rank:
     return Rank(dist.get_rank(), dist.get_world_size(), device)
 
 
-def shard(model: LanguageModel, rank: Rank, precision: str) -> LanguageModel:
-    """FSDP2 over all ranks: each layer is a unit, embedding, head and final norm another."""
+def shard(model: LanguageModel, rank: Rank, precision: str, seed: int) -> LanguageModel:
+    """FSDP2 over all ranks: each layer is a unit, embedding, head and final norm another.
+
+    The weights of a skeleton are made here, unit by unit, and each is cut before the next is made.
+    """
     mesh = init_device_mesh(rank.device.type, (rank.world,))
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     policy = MixedPrecisionPolicy(param_dtype=kind, reduce_dtype=torch.float32)
     for layer in model.inner.model.layers:
+        materialise(model, seed, layer)
         fully_shard(layer, mesh=mesh, mp_policy=policy)
+    materialise(model, seed)
+    model.inner.model.rotary_emb.to(rank.device)
     fully_shard(model, mesh=mesh, mp_policy=policy)
     for name in ("hidden", "logits", "token_losses"):
         register_fsdp_forward_method(model, name)
@@ -150,11 +156,11 @@ class Trainer:
                 f"the data has {self.plan.data.vocab_size:,} ids and the model {shape.vocabulary:,}; "
                 f"give `vocabulary: {shape.vocabulary}` to re-map them"
             )
-        model = build(shape, training.seed, training.attention)
+        model = skeleton(shape, training.attention)
         if training.recompute:
             model.inner.activation_checkpointing_enable()
         self.balance = GlobalBalance(model)
-        self.model = shard(model.to(rank.device), rank, training.precision)
+        self.model = shard(model, rank, training.precision, training.seed)
         check_packing(self.model)
         self.optimizer = self._optimizer()
         self.held = self._held_out()

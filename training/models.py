@@ -7,13 +7,15 @@ wrong when left to their defaults: `norm_topk_prob` is false, RoPE's base is 10,
 For the same reason `LanguageModel` never passes an attention mask: transformers builds the block-diagonal mask from
 position ids that start again at 0, and only if there is no mask and no cache.
 
-Trade-off: each process builds the whole model from a seed before FSDP cuts it, so that a run starts from the same
-weights on any number of ranks. That needs a model that fits the memory of one host; larger ones are for trainers
-with tensor and pipeline parallelism, which take the exported weights and shards.
+A model begins as a skeleton without memory, and gets its weights module by module, each drawn from a seed of its own
+name. So a run starts from the same weights on any number of ranks, and a rank that cuts each layer before it makes the
+next never holds more than its share and one layer (`training/loop.py`). Trade-off: every rank draws all numbers and
+keeps its part, which takes the time of one rank and no messages.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -209,20 +211,47 @@ class LanguageModel(nn.Module):
         self.inner.model.rotary_emb = type(old)(config).to(old.inv_freq.device)
 
 
-def build(shape: Shape, seed: int = 0, attention: str = "sdpa") -> LanguageModel:
-    """A model with random weights that depend on the shape and the seed alone."""
+def skeleton(shape: Shape, attention: str = "sdpa") -> LanguageModel:
+    """A model whose weights have shapes and no memory yet; `materialise` makes them."""
     import transformers
 
-    config = transformers_config(shape, attention)
     classes = {
         "qwen2": transformers.Qwen2ForCausalLM,
         "qwen3": transformers.Qwen3ForCausalLM,
         "qwen3_moe": transformers.Qwen3MoeForCausalLM,
     }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        inner = classes[shape.family](config)
+    with torch.device("meta"):
+        inner = classes[shape.family](transformers_config(shape, attention))
+    inner.model.rotary_emb = type(inner.model.rotary_emb)(inner.config)  # no weight, and outside every layer
     return LanguageModel(inner, shape)
+
+
+@torch.no_grad()
+def materialise(model: LanguageModel, seed: int, part: nn.Module | None = None) -> None:
+    """Make the weights of a part of a skeleton (default: all that are left), on the CPU, by transformers' own rules.
+
+    Each module's are drawn from a seed made of its name: the same whatever is made before it, and on whichever rank.
+    """
+    inner, inside = model.inner, set((part or model).modules())
+    for name, module in inner.named_modules():
+        if module not in inside or not any(p is not None and p.is_meta for p in module._parameters.values()):
+            continue
+        if model.shape.tied and module is inner.lm_head:
+            module.weight = inner.model.embed_tokens.weight
+            continue
+        for key, weight in module.named_parameters(recurse=False):
+            setattr(module, key, nn.Parameter(torch.empty_like(weight, device="cpu")))
+        digest = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int.from_bytes(digest, "big", signed=True))
+            inner._init_weights(module)
+
+
+def build(shape: Shape, seed: int = 0, attention: str = "sdpa") -> LanguageModel:
+    """A model with random weights that depend on the shape and the seed alone."""
+    model = skeleton(shape, attention)
+    materialise(model, seed)
+    return model
 
 
 def parameters(shape: Shape) -> tuple[int, int, int]:

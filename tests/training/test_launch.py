@@ -1,5 +1,6 @@
 """Trainings of several ranks: torchrun, Ray Train, other numbers of ranks, and a rank that is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,26 +14,25 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
+from sharded_weights import digests  # isort: skip
 from training.config import load
 from training.logs import losses, read_log
 from training.loop import train
+from training.models import build, parameters, shape
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def torchrun(ranks, path, *options):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={ranks}",
-        "-m",
-        "curation",
-    ]
-    done = subprocess.run([*command, "train", str(path), *options], cwd=ROOT, capture_output=True, text=True)
+def torchrun(ranks, *command):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*launcher, *command], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+def train_on(ranks, path):
+    return torchrun(ranks, "-m", "curation", "train", str(path))
 
 
 class Stop(Exception):
@@ -55,7 +55,7 @@ def test_other_numbers_of_ranks_go_on_with_the_same_losses(corpus):
 
     with pytest.raises(Stop):
         train(load(cut, ["log_every=1"]), die)
-    said = torchrun(3, cut)
+    said = train_on(3, cut)
     assert "going on at step 5 of 12" in said and "3 ranks on cpu" in said
     expected, found = losses(load(whole).output), losses(load(cut).output)
     assert len(found) == 12
@@ -63,6 +63,28 @@ def test_other_numbers_of_ranks_go_on_with_the_same_losses(corpus):
     # Experts are balanced over all ranks: three of them see what one saw.
     uneven = [[x["balance"] for x in read_log(load(p).output) if "loss" in x] for p in (whole, cut)]
     np.testing.assert_allclose(uneven[1], uneven[0], rtol=1e-3)
+
+
+MODELS = [
+    {"name": "tiny-qwen2", "vocabulary": 513},
+    {"name": "tiny-qwen3-moe", "vocabulary": 513, "tied": False},
+    # 206 MB, of which each layer has 13; last, because what is loaded at the first use counts as memory, too.
+    {"name": "tiny-qwen3", "hidden": 512, "layers": 16, "feed_forward": 1024, "heads": 16, "head_dim": 64, "kv_heads": 8, "vocabulary": 1025, "tied": False},
+]  # fmt: skip
+
+
+def test_ranks_begin_with_the_weights_of_one_and_never_hold_them_all(tmp_path):
+    torchrun(2, str(Path(__file__).with_name("sharded_weights.py")), str(tmp_path), json.dumps(MODELS))
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    for settings, found in zip(MODELS, zip(*ranks, strict=True), strict=True):
+        chosen = shape(**settings)
+        alone = digests(build(chosen, 7))
+        assert found[0]["digests"] == alone and found[1]["digests"] == alone
+        matrices = [name for name in alone if "norm" not in name and "bias" not in name]
+        assert len({alone[name] for name in matrices}) == len(matrices), "no two have the same numbers"
+        whole = 4 * parameters(chosen)[0] / 1e6
+        assert sum(rank["local_mb"] for rank in found) == pytest.approx(whole, rel=0.01)
+    assert whole > 200 and all(rank["peak_mb"] < 0.75 * whole for rank in found), [rank["peak_mb"] for rank in found]
 
 
 @pytest.mark.slow
@@ -93,7 +115,7 @@ def test_a_killed_rank_is_started_again_and_ends_as_if_nothing_had_been(corpus, 
     assert killed is not None and running.returncode == 0, said[-3000:]
     starts = [line for line in read_log(output) if line.get("event") == "start"]
     assert len(starts) == 2 and starts[1]["step"] >= 5
-    torchrun(2, undisturbed)
+    train_on(2, undisturbed)
     assert losses(output) == losses(load(undisturbed).output)
 
 
