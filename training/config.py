@@ -77,7 +77,8 @@ class Evaluation(Strict):
     documents: Positive = 256
     """Documents to read, the same each time: those whose ids hash lowest."""
     exclude: bool = True
-    """Not to train on these documents where the packed rows hold them, by their ids: their labels are taken away."""
+    """Not to train on these documents, by their ids, nor on pieces of rows that are near copies of them: their labels
+    are taken away."""
     by: list[str] = Field(default=["source", "language"])
     """Columns by whose value the loss is also given."""
     yarn: float | None = Field(default=None, gt=1)

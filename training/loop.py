@@ -33,8 +33,10 @@ from curation.errors import ConfigError, CurationError
 from training import checkpoint, held_out
 from training.balance import GlobalBalance, all_ranks, overload
 from training.config import Training
+from training.data import Batch
 from training.logs import Log, read_log
 from training.models import IGNORED, LanguageModel, flops_per_token, materialise, skeleton
+from training.near_copies import NearCopies
 from training.pack_folder import PackFolder
 from training.plan import TrainingPlan, decide, folders
 from training.vocabulary import IdMap
@@ -165,6 +167,7 @@ class Trainer:
         self.optimizer = self._optimizer()
         self.held = self._held_out()
         self.hidden = set(self.held.names) if self.held else set()
+        self.copies = NearCopies(self.held.ids if self.held else [])
         self.peak = self._peak()
         self.stage = ""
         self.step = self._resume()
@@ -230,7 +233,7 @@ class Trainer:
         # Padding is a piece of its own, without labels; its first place cannot be told from a document's.
         mask = (labels != IGNORED) | (positions == 0)
         if self.held is not None and self.training.evaluation and self.training.evaluation.exclude:
-            self._hide(step, labels)
+            self._hide(batch)
         if self.id_map is not None:
             ids = self.id_map.to_new[ids]
             labels = np.where(labels == IGNORED, IGNORED, self.id_map.to_new[np.maximum(labels, 0)])
@@ -242,15 +245,22 @@ class Trainer:
         whole = [torch.from_numpy(a).to(self.rank.device) for a in (ids, positions, labels, mask)]
         return list(zip(*(a.split(self.training.micro_rows or most) for a in whole), strict=True))
 
-    def _hide(self, step: int, labels: np.ndarray) -> None:
-        """Take the labels of held-out documents away. Nothing else in their rows sees them, so they teach nothing."""
-        first, end = self.plan.data.row_range(step, self.rank.rank, self.rank.world)
-        for row, pieces in enumerate(self.plan.data.documents(step)[first:end]):
-            at = 0
+    def _hide(self, batch: Batch) -> None:
+        """Take the labels of held-out documents, and of pieces that are near copies of such, away. Nothing else in
+        their rows sees them, so they teach nothing."""
+        labels = batch.labels.ravel()
+        bounds = batch.cu_seqlens.astype(np.int64)
+        first, end = self.plan.data.row_range(batch.step, self.rank.rank, self.rank.world)
+        for row, pieces in enumerate(self.plan.data.documents(batch.step)[first:end]):
+            at = row * batch.labels.shape[1]
             for name, _, tokens in pieces:
                 if name in self.hidden:
-                    labels[row, at : at + tokens] = IGNORED
+                    labels[at : at + tokens] = IGNORED
                 at += tokens
+        ids, ends = batch.input_ids.ravel(), bounds[1:]
+        ends = ends - (ids[ends - 1] == self.plan.data.eod_id)
+        copies = self.copies.found(ids, bounds[:-1], ends)
+        labels[np.repeat(copies, np.diff(bounds))] = IGNORED
 
     def train_step(self, step: int) -> dict[str, Any]:
         """One optimizer step. Returns what the log gets: numbers of the whole batch, the same on all ranks."""

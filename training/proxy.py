@@ -27,6 +27,7 @@ from training.config import Schedule
 from training.held_out import HeldOut
 from training.laws import step_law
 from training.models import IGNORED, LanguageModel, build, parameters, shape
+from training.near_copies import NearCopies
 from training.schedule import factor
 from training.strict import Strict
 from training.vocabulary import IdMap
@@ -255,38 +256,11 @@ def proxy_nats(
     return held_out.document_nats(model, held, settings.length, id_map, settings.batch_rows)
 
 
-#: Tokens of a window, and the share of a document's windows that must stand in held-out text to make it a copy.
-_WINDOW, _COPIED = 16, 0.2
-
-
-def _windows(ids: np.ndarray) -> np.ndarray:
-    """A 64-bit hash of each window of 16 tokens, uint64; of the whole where it is shorter."""
-    size = min(_WINDOW, len(ids))
-    factors = np.random.default_rng(0).integers(1, 1 << 63, _WINDOW, dtype=np.uint64) | np.uint64(1)
-    values = (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    values ^= values >> np.uint64(29)
-    hashes = np.zeros(len(ids) - size + 1, np.uint64)
-    for k in range(size):
-        hashes += values[k : k + len(hashes)] * factors[k]
-    return hashes
-
-
 def apart_from(corpus: Corpus, held: HeldOut) -> Corpus:
-    """The corpus without the held-out documents and near copies of them: those of which a fifth of all windows of 16
-    tokens stand in held-out text.
-
-    Without this a corpus that was not deduplicated would win every comparison, by knowing the answers.
-    """
-    known = np.unique(np.concatenate([_windows(ids) for ids in held.ids]))
-    hashes = _windows(corpus.ids)
-    place = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    seen = np.concatenate([[0], np.cumsum(known[place] == hashes)])
-    ends = corpus.starts[1:] - 1  # without the end of document
-    last = np.clip(ends - _WINDOW + 1, corpus.starts[:-1], len(hashes))
-    windows = last - corpus.starts[:-1]
-    share = (seen[last] - seen[np.minimum(corpus.starts[:-1], len(hashes))]) / np.maximum(windows, 1)
+    """The corpus without the held-out documents and near copies of them (`near_copies.py`)."""
+    copies = NearCopies(held.ids).found(corpus.ids, corpus.starts[:-1], corpus.starts[1:] - 1)  # ends left out
     names = set(held.names)
-    keep = (share < _COPIED) & np.array([name not in names for name in corpus.names], bool)
+    keep = ~copies & np.array([name not in names for name in corpus.names], bool)
     if not keep.any():
         raise ConfigError("every document is held out, or a copy of one that is; give other held-out text")
     return corpus.only(keep)

@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
+from small_languages import documents, token_shards  # isort: skip
 from training.config import load
 from training.logs import losses, read_log
 from training.loop import Trainer, join, train
@@ -124,3 +125,34 @@ def test_documents_judged_by_are_not_trained_on(corpus):
     assert len(trainer.hidden) == 12 and hidden.any() and not hidden.all()
     assert (left[hidden] == -100).all() and torch.equal(left[~hidden], everything[~hidden])
     assert (everything[hidden] != -100).any()
+
+
+def test_near_copies_of_documents_judged_by_are_not_trained_on_either(corpus):
+    """The held-out shards hold documents of the packed rows under other names, with a token in fifty changed."""
+    path = corpus()
+    docs = documents(120, 1, 0) + documents(120, 2, 0)
+    docs = [docs[i] for i in np.random.default_rng(0).permutation(len(docs))]  # as the fixture packs them: a-0, a-1, …
+    chosen = sorted(range(len(docs)), key=lambda i: -len(docs[i]))[:20]
+    changed = [np.where(np.arange(len(docs[i])) % 50 == 20, 500, docs[i]) for i in chosen]
+    token_shards(path.parent / "like", {"one": changed})
+    evaluation = {"data": str(path.parent / "like"), "documents": 20, "by": []}
+    trainer = Trainer(load(corpus("hidden.yaml", evaluation=evaluation)), join(), lambda line: None)
+    open_ = Trainer(load(corpus("open.yaml", evaluation=evaluation | {"exclude": False})), join(), lambda line: None)
+
+    def windows(ids):
+        return [tuple(ids[i : i + 16]) for i in range(len(ids) - 15)]
+
+    known = {window for ids in changed for window in windows(ids)}
+    copied, whole = 0, 0
+    for step in range(12):
+        left, everything = (torch.cat([part for _, _, part, _ in t._micro_batches(step)]) for t in (trainer, open_))
+        for row, pieces in enumerate(trainer.plan.data.documents(step)):
+            at = 0
+            for name, start, tokens in pieces:
+                some = windows(docs[int(name.removeprefix("a-"))][start : start + tokens])
+                copy = bool(some) and sum(window in known for window in some) / len(some) >= 0.2
+                here = slice(at, at + tokens)
+                expected = torch.full_like(left[row, here], -100) if copy else everything[row, here]
+                assert torch.equal(left[row, here], expected), (name, start, tokens)
+                copied, whole, at = copied + copy, whole + 1, at + tokens
+    assert 20 <= copied < whole / 2
