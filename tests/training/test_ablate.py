@@ -143,7 +143,7 @@ def test_mix_fit_finds_the_domains_the_target_is_made_of(tmp_path):
         "target": target,
         "target_column": "language",
         "output": str(tmp_path / "fit"),
-        "runs": 14,
+        "runs": 20,  # 14 leave the shares to chance: one of three draws gave the target's two languages 62 %
     }
     config.write_text(yaml.safe_dump(settings | {"proxy": proxy, "kind": "log_linear"}))
     done = CliRunner().invoke(app, ["mix", "fit", str(config)], catch_exceptions=False)
