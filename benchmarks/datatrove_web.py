@@ -105,7 +105,9 @@ def extract_only(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def whole(options: dict[str, Any]) -> dict[str, Any]:
-    """The whole pipeline: CPU seconds, number and URLs of documents per step, and tokens."""
+    """The whole pipeline: CPU seconds, number and URLs of documents per step, and tokens.
+
+    options["texts"]: a file for the documents that are kept, as JSON lines."""
     from datatrove.pipeline.dedup import MinhashDedupSignature
     from datatrove.pipeline.dedup.minhash import (
         HashConfig,
@@ -157,6 +159,9 @@ def whole(options: dict[str, Any]) -> dict[str, Any]:
         str(work / "tokens"), options["tokenizer"], eos_token="<|endoftext|>", shuffle_documents=False
     )
     kept = steps.stream([("minhash filter", MinhashDedupFilter(removed)), ("pii", PIIFormatter())], docs)
+    if options.get("texts"):
+        with open(options["texts"], "w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"id": doc.metadata["url"], "text": doc.text}) + "\n" for doc in kept)
     steps.once("tokenize", lambda: tokenizer.run(iter(kept)))
     return {"steps": steps.rows, "tokens": int(tokenizer.stats["tokens"].total)}
 

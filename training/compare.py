@@ -13,7 +13,7 @@ twice. The interval is a little too wide for it, on the safe side.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,22 +64,31 @@ def paired(first: np.ndarray, second: np.ndarray, n_bytes: np.ndarray) -> Compar
     return Comparison(both[0], both[1], mean, mean - half, mean + half, p)
 
 
+def judge(
+    corpora: Sequence[Corpus], held: HeldOut, settings: Proxy, seeds: int, say: Callable[[str], None]
+) -> np.ndarray:
+    """Nats of each held-out document under proxies of each corpus, float64 [corpora, seeds, documents].
+
+    The corpora share the map of ids, and lose the held-out documents and copies of them before any is trained on.
+    """
+    apart = [apart_from(corpus, held) for corpus in corpora]
+    for i, (before, left) in enumerate(zip(corpora, apart, strict=True), 1):
+        size = f"{len(left.names):,} documents, {left.tokens:,} tokens ({left.tokens / settings.tokens:.2f} of a run)"
+        say(f"corpus {i}: {size}; {len(before.names) - len(left.names):,} held out, or copies of those")
+    id_map = common_ids(apart, settings.vocabulary)
+    nats: list[list[np.ndarray]] = [[] for _ in apart]
+    for seed in range(seeds):
+        for i, corpus in enumerate(apart):
+            nats[i].append(proxy_nats(settings, {"": corpus}, {"": 1.0}, id_map, held, seed))
+        bits = [n[-1].sum() / held.n_bytes.sum() / math.log(2) for n in nats]
+        more = ", ".join(f"{b - bits[0]:+.4f}" for b in bits[1:])
+        say(f"seed {seed + 1} of {seeds}: {' and '.join(f'{b:.4f}' for b in bits)} bits per byte, {more}")
+    return np.array(nats)
+
+
 def compare(
     first: Corpus, second: Corpus, held: HeldOut, settings: Proxy, seeds: int, say: Callable[[str], None]
 ) -> Comparison:
     """Train `seeds` pairs of proxies on the corpora, without held-out documents and copies of them, and compare."""
-    apart = [apart_from(corpus, held) for corpus in (first, second)]
-    for name, before, left in zip(("first", "second"), (first, second), apart, strict=True):
-        say(
-            f"{name}: {len(left.names):,} documents, {left.tokens:,} tokens ({left.tokens / settings.tokens:.2f} of a "
-            f"run); {len(before.names) - len(left.names):,} held out, or copies of those"
-        )
-    first, second = apart
-    id_map = common_ids([first, second], settings.vocabulary)
-    nats: list[list[np.ndarray]] = [[], []]
-    for seed in range(seeds):
-        for i, corpus in enumerate((first, second)):
-            nats[i].append(proxy_nats(settings, {"": corpus}, {"": 1.0}, id_map, held, seed))
-        bits = [n[-1].sum() / held.n_bytes.sum() / math.log(2) for n in nats]
-        say(f"seed {seed + 1} of {seeds}: {bits[0]:.4f} and {bits[1]:.4f} bits per byte, {bits[1] - bits[0]:+.4f}")
-    return paired(np.array(nats[0]), np.array(nats[1]), held.n_bytes)
+    nats = judge((first, second), held, settings, seeds, say)
+    return paired(nats[0], nats[1], held.n_bytes)
