@@ -2,8 +2,9 @@
 
 The sample is a set of byte ranges spread evenly over the input, so it holds records of every part of it, and reading it
 costs what it weighs. It goes through the whole pipeline, in child processes as in a real run, in a folder that is
-removed; barriers do not hand anything on (no index is written). It is run twice, a quarter of it first: from the two,
-what a step costs anyway and what it costs per document are told apart, for a shuffle of 100 documents is all start-up.
+removed; barriers do not hand anything on (no index is written). It is run twice, first with a quarter of each range:
+from the two, what a task costs anyway and what it costs per document are told apart, for a shuffle of 100 documents is
+all start-up, and a batch of ten takes half the time of one of forty. Files are weighed as `pilot_disk.py` says.
 
 Everything grows with the number of documents but one thing: copies. Two copies that lie side by side, in one range, are
 in a sample of share p with a chance of p, like any document; two that lie apart with a chance of p², so deduplication
@@ -20,7 +21,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -30,6 +31,7 @@ from curation.copies import FOLDER as COPIES
 from curation.corpus import Manifest
 from curation.errors import ConfigError, CurationError
 from curation.executor import Failure, Inline, attempt
+from curation.pilot_disk import Flow, disk
 from curation.plan import Plan, ShardTask, Task, digest
 from curation.run import Run
 from curation.stage import Split
@@ -153,6 +155,20 @@ def sample_tasks(plan: Plan, share: float) -> list[ShardTask]:
     return [task for _, task in sorted(tasks.items(), key=lambda item: item[1].index)]
 
 
+def quarter(plan: Plan, tasks: list[ShardTask]) -> tuple[list[ShardTask], bool]:
+    """The same tasks with the first quarter of each one's range; where a file cannot be split, every fourth task.
+    And whether they are as many as before, so that what a task costs anyway is the same in both."""
+    if not all(task.split and plan.pipeline.reader.splittable(task.split.file) for task in tasks):
+        return tasks[1::4] or tasks[:1], False
+    shorter = []
+    for task in tasks:
+        assert task.split is not None
+        length = max((task.split.end - task.split.start) // 4, 1)
+        split = replace(task.split, end=task.split.start + length)
+        shorter.append(replace(task, split=split, fingerprint=digest(task.fingerprint, length), bytes_in=length))
+    return shorter, True
+
+
 def _run(plan: Plan, tasks: list[ShardTask], folder: str) -> PilotRun:
     """Run the plan over these tasks alone."""
     copy = Plan(plan.pipeline, plan.segments, plan.dropped_schema, plan.outputs)
@@ -228,16 +244,24 @@ def _rows(accounts: dict[str, Account], label: str) -> int:
     return accounts[label].rows_in if label in accounts else 0
 
 
-def _bytes(run: PilotRun) -> dict[str, tuple[int, int]]:
-    """folder -> (rows, bytes); what lies between steps as `work`, by the documents that were written there."""
-    found: dict[str, tuple[int, int]] = {}
-    for manifest in run.manifests:
-        for file in manifest.files.values():
-            folder = file["name"].rpartition("/")[0]
-            name = "work" if folder.startswith("work") else folder
-            rows, size = found.get(name, (0, 0))
-            found[name] = (rows + file.get("rows", 0), size + file["bytes"])
-    return found
+def _shards(run: PilotRun, index: int) -> list[Manifest]:
+    return [m for m in run.manifests if m.task.startswith(f"map{index}/")]
+
+
+def _flows(plan: Plan, run: PilotRun, stages: dict[str, StageForecast], removes_copies: set[str]) -> list[Flow]:
+    """Documents and tasks of each segment in the whole run."""
+    flows: list[Flow] = []
+    for segment in plan.segments:
+        mine = [stages[label] for label in segment.labels if label in stages]
+        tasks = len(plan.first_tasks)
+        if segment.last and flows:  # small shards are put together
+            before = _shards(run, segment.index - 1)
+            each = sum(m.files["shard"]["bytes"] for m in before) / max(sum(m.rows for m in before), 1)
+            most = plan.pipeline.settings.shard_mb << 20
+            tasks = min(tasks, math.ceil(each * flows[-1].left / most) or 1)
+        copies = sum(stage.docs_in - stage.kept for stage in mine if stage.stage in removes_copies)
+        flows.append(Flow(mine[0].docs_in, mine[-1].kept, copies, tasks))
+    return flows
 
 
 def forecast(plan: Plan, share: float, prices: Prices | None = None) -> Forecast:
@@ -246,7 +270,6 @@ def forecast(plan: Plan, share: float, prices: Prices | None = None) -> Forecast
     ConfigError or CurationError if the sample cannot be run; CurationError if it keeps no document.
     """
     prices = prices or Prices()
-    whole = sum(file.size for _, file in plan.input_files)
     plan.pipeline.settings.max_failure_rate = 1.0
     tasks = sample_tasks(plan, share)
     if not tasks:
@@ -256,52 +279,34 @@ def forecast(plan: Plan, share: float, prices: Prices | None = None) -> Forecast
             segment.scatters.setup()  # gathers work in this process: what they load is not to count as their work
     folder = tempfile.mkdtemp(prefix="curation-pilot-")
     try:
-        quarter = tasks[1::4] or tasks[:1]
+        some, alike = quarter(plan, tasks)
         runs: list[PilotRun | None] = []
-        for name, some in (("quarter", quarter), ("all", tasks)):
+        for name, part in (("quarter", some), ("all", tasks)):
             try:
-                runs.append(_run(plan, some, f"{folder}/{name}"))
+                runs.append(_run(plan, part, f"{folder}/{name}"))
             except CurationError as error:
                 if name == "all" or "kept no document" not in str(error):
                     raise CurationError(f"the pilot: {error}; a larger sample may do: --pilot 1%") from error
                 runs.append(None)
         small, large = runs
         assert large is not None
-        return _forecast(plan, small or large, large, sum(t.bytes_in for t in tasks), whole, prices)
+        return _forecast(plan, small or large, large, tasks, prices, alike, Storage(f"{folder}/weighed"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _forecast(plan: Plan, small: PilotRun, large: PilotRun, sampled: int, whole: int, prices: Prices) -> Forecast:
-    share = min(sampled / whole, 1.0)
-    reader = plan.pipeline.stage_names[0]
-    result = Forecast(share, sampled, whole, _rows(large.totals, reader))
-    removes_copies = {
-        label
-        for label, stage in zip(plan.pipeline.stage_names, plan.pipeline.stages, strict=True)
-        if any(output.folder == COPIES for output in stage.outputs())
-    }
-    copies = _copies(large)
-    docs = result.sampled_records / share
-    grown: dict[str, float] = {}  # label -> documents in, of the whole run
-    cost: dict[str, float] = {}
-    for label, account in large.totals.items():
-        name = label.rpartition(":")[0] if label.endswith(BETWEEN) else label
-        fits = (small.totals.get(label, Account(label)), account)
-        if label.endswith(":gather"):  # takes what was scattered; it counts no rows of its own
-            rows = [_rows(run.totals, f"{name}:scatter") for run in (small, large)]
-            fixed, slope = _slope((rows[0], fits[0].cpu_s), (rows[1], fits[1].cpu_s))
-        else:
-            fixed, slope = _slope((fits[0].rows_in, fits[0].cpu_s), (fits[1].rows_in, fits[1].cpu_s))
-        cost[name] = cost.get(name, 0.0) + fixed + slope * docs
+def _documents(result: Forecast, run: PilotRun, removes_copies: set[str], prices: Prices) -> None:
+    """Fill in each stage's documents, tokens and hours of GPUs."""
+    copies = _copies(run)
+    docs = result.sampled_records / result.share
+    for label, account in run.totals.items():
         if label.endswith(BETWEEN):
             continue
-        grown[label] = docs
         n, dropped = account.rows_in + account.added, sum(account.dropped.values())
         around = None
         if label in removes_copies and n:
             near, apart = copies.get(label, [dropped, 0])
-            likely, least, most = copies_share(near, apart, n, share)
+            likely, least, most = copies_share(near, apart, n, result.share)
             others = 1 - sum(account.failed.values()) / n
             kept, around = docs * (others - likely), (docs * (others - most), docs * (others - least))
         else:
@@ -309,41 +314,65 @@ def _forecast(plan: Plan, small: PilotRun, large: PilotRun, sampled: int, whole:
         counters = account.metrics.counters
         waited = counters.get("milliseconds_waited", 0) / 3.6e6 * prices.gpus
         gpu_hours = waited * docs / max(account.rows_in, 1)
-        tokens = counters.get("tokens", 0)
-        if tokens:
-            result.tokens += tokens * docs / max(account.rows_in, 1)
+        result.tokens += counters.get("tokens", 0) * docs / max(account.rows_in, 1)
         result.stages.append(StageForecast(label, docs, kept, 0.0, gpu_hours, around))
         docs = kept
-    final = docs
+
+
+def _cpu_seconds(
+    plan: Plan, small: PilotRun, large: PilotRun, flows: list[Flow], stages: dict[str, StageForecast], alike: bool
+) -> tuple[dict[str, float], float]:
+    """CPU seconds of the whole run by stage, and what no stage took: reading, writing, hashing.
+
+    alike: both runs had as many tasks, so what does not grow with the documents grows with the tasks.
+    """
+    cost: dict[str, float] = {}
+    overhead = 0.0
+    for segment, flow in zip(plan.segments, flows, strict=True):
+        times = flow.tasks / len(_shards(large, segment.index)) if alike else 1.0
+        entered = [_rows(run.totals, segment.labels[0]) for run in (small, large)]
+
+        def whole(rows: list[int], seconds: list[float], docs: float, times: float) -> float:
+            fixed, slope = _slope((rows[0], seconds[0]), (rows[1], seconds[1]))
+            return fixed * times + slope * docs
+
+        for label in segment.labels:
+            name = label.removesuffix(":scatter")
+            accounts = [run.totals.get(label, Account(label)) for run in (small, large)]
+            rows = [account.rows_in for account in accounts]
+            docs = stages[label].docs_in if label in stages else flow.left
+            cost[name] = cost.get(name, 0.0) + whole(rows, [a.cpu_s for a in accounts], docs, times)
+            if name != label:  # what is gathered is what was scattered; a gather counts no rows of its own
+                gathers = [run.totals.get(f"{name}:gather", Account(name)) for run in (small, large)]
+                cost[name] += whole(rows, [a.cpu_s for a in gathers], docs, 1.0)
+        beside = [_overhead(run.manifests, segment.index) for run in (small, large)]
+        overhead += whole(entered, beside, flow.entered, times)
+    return cost, overhead
+
+
+def _forecast(
+    plan: Plan, small: PilotRun, large: PilotRun, tasks: list[ShardTask], prices: Prices, alike: bool, scratch: Storage
+) -> Forecast:
+    whole, sampled = sum(file.size for _, file in plan.input_files), sum(task.bytes_in for task in tasks)
+    result = Forecast(min(sampled / whole, 1.0), sampled, whole, _rows(large.totals, plan.pipeline.stage_names[0]))
+    result.tasks = len(plan.first_tasks)
+    removes_copies = {
+        label
+        for label, stage in zip(plan.pipeline.stage_names, plan.pipeline.stages, strict=True)
+        if any(output.folder == COPIES for output in stage.outputs())
+    }
+    _documents(result, large, removes_copies, prices)
+    stages = {stage.stage: stage for stage in result.stages}
+    flows = _flows(plan, large, stages, removes_copies)
+    cost, overhead = _cpu_seconds(plan, small, large, flows, stages, alike)
     for stage in result.stages:
         stage.cpu_hours = cost[stage.stage] / 3600
         stage.price = stage.cpu_hours * prices.cpu_hour + stage.gpu_hours * prices.gpu_hour
-    overhead = 0.0
-    for segment in plan.segments:
-        label = segment.labels[0]
-        rows = [_rows(run.totals, label) for run in (small, large)]
-        before = [_overhead(run.manifests, segment.index) for run in (small, large)]
-        fixed, slope = _slope((rows[0], before[0]), (rows[1], before[1]))
-        overhead += fixed + slope * grown.get(label.removesuffix(":scatter"), 0.0)
     result.stages.append(
         StageForecast("reading and writing", 0, 0, overhead / 3600, price=overhead / 3600 * prices.cpu_hour)
     )
     result.cpu_hours = sum(stage.cpu_hours for stage in result.stages)
     result.gpu_hours = sum(stage.gpu_hours for stage in result.stages)
     result.price = sum(stage.price for stage in result.stages)
-    result.tasks = len(plan.first_tasks)
-    lost = result.stages[0].docs_in - final
-    sizes = [_bytes(run) for run in (small, large)]
-    for name, (rows_large, bytes_large) in sizes[1].items():
-        rows_small, bytes_small = sizes[0].get(name, (0, 0))
-        fixed, slope = _slope((rows_small, bytes_small), (rows_large, bytes_large))
-        if name in ("documents", "tokens"):
-            rows_whole = final
-        elif name == COPIES:
-            rows_whole = sum(s.docs_in - s.kept for s in result.stages if s.stage in removes_copies)
-        elif name == "dropped":
-            rows_whole = lost
-        else:
-            rows_whole = rows_large * result.stages[0].docs_in / max(result.sampled_records, 1)
-        result.disk[name] = fixed + slope * rows_whole
+    result.disk = disk(plan, large.manifests, flows, large.storage, scratch)
     return result

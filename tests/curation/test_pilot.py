@@ -92,7 +92,11 @@ def test_a_forecast_beside_the_real_run(web_run, monkeypatch):
     kept = [stage for stage in found.stages if stage.docs_in][-1].kept
     assert kept == pytest.approx(stats.kept, rel=0.25)
     assert found.tokens == pytest.approx(stats.tokens(), rel=0.3)
-    assert set(found.disk) >= {"documents", "dropped", "tokens", "work"}
+    assert set(found.disk) == {"documents", "dropped", "duplicates", "tokens", "work"}
+    real = {name: sum(f.stat().st_size for f in Path(web_run, name).rglob("*") if f.is_file()) for name in found.disk}
+    for name in ("documents", "tokens", "work"):
+        assert found.disk[name] == pytest.approx(real[name], rel=0.25), name
+    assert sum(found.disk.values()) == pytest.approx(sum(real.values()), rel=0.2)
     assert found.cpu_hours > 0 and found.price == pytest.approx(found.cpu_hours * 0.04)
     assert found.hours(1, 1) == found.cpu_hours and found.hours(100, 64) == found.cpu_hours / found.tasks
     names = [stage.stage for stage in found.stages]
