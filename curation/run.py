@@ -314,6 +314,18 @@ class Run:
             "versions": versions(),
         }
 
+    def _thresholds_by_language(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """stage -> language -> its limits, of the languages that the run counted, where they are not the default."""
+        keys = {key for account in self.totals.values() for key in account.breakdown}
+        codes = sorted(key.removeprefix("language=") or "und" for key in keys if key.startswith("language="))
+        found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+        for label, stage in zip(self.plan.pipeline.stage_names, self.plan.pipeline.stages, strict=True):
+            default = stage.thresholds()
+            limits = {code: stage.thresholds_of(code) for code in codes}
+            if others := {code: own for code, own in limits.items() if own != default}:
+                found[label] = others
+        return found
+
     def _save_ending(self, ending: dict[str, Any], began: float) -> None:
         """Write run.json of a run that ended badly; on a full disk the old one has to do."""
         with suppress(OSError):
@@ -334,6 +346,7 @@ class Run:
             "stages": [account.to_json() for account in self.totals.values()],
             "files": self._files(),
             "completed": self.completed,
+            "thresholds_by_language": self._thresholds_by_language(),
         }
         self.storage.write_json("run.json", info, indent=1)
         return info

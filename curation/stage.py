@@ -160,6 +160,11 @@ class Stage(BaseModel):
         """Limits to draw into histograms: name of a histogram (of this stage or an earlier one) -> key -> limit."""
         return {}
 
+    def thresholds_of(self, language: str) -> dict[str, dict[str, float]]:
+        """The `thresholds` of documents of one language (`und`: of none), where they differ by it. A key that is not
+        there is no limit for them."""
+        return self.thresholds()
+
     # What a worker does.
     def setup(self) -> None:
         """Load what a worker keeps: a model, a word list. Called once in each worker process."""

@@ -44,8 +44,10 @@ def merge(runs: list[str]) -> tuple[Stats, Samples, list[dict[str, Any]]]:
         for run, stats in zip(runs, every, strict=True)
         for step in stats.info.get("steps", [])
     ]
-    info["files"] = {}
+    info["files"], info["thresholds_by_language"] = {}, {}
     for stats in every:
+        for stage, rows in stats.info.get("thresholds_by_language", {}).items():
+            info["thresholds_by_language"].setdefault(stage, {}).update(rows)
         for folder, files in stats.info.get("files", {}).items():
             info["files"].setdefault(folder, []).extend(files)
     samples = Samples()

@@ -64,12 +64,30 @@ def languages(stats: Stats) -> dict[str, Any] | None:
     return {"stages": funnels.stages, "losing": losing, "rows": rows}
 
 
+def limits(stats: Stats, name: str) -> dict[str, Any]:
+    """The limits that stages put on the value of a histogram: those of documents whose language has none of its own
+    (`limits`), those of each language that has (`by_language`), and the lowest and highest of each (`ranges`)."""
+    default: dict[str, dict[str, dict[str, float]]] = stats.info.get("thresholds", {})
+    own: dict[str, dict[str, dict[str, dict[str, float]]]] = stats.info.get("thresholds_by_language", {})
+
+    def of(language: str | None) -> dict[str, float]:
+        chosen = {stage: own.get(stage, {}).get(language or "", default.get(stage, {})) for stage in {**default, **own}}
+        return {f"{stage}.{key}": n for stage, rows in chosen.items() for key, n in rows.get(name, {}).items() if n}
+
+    usual = of(None)
+    counted = list(stats.breakdown().get(LANGUAGE, {})) if own else []
+    by_language = {code: of(code or "und") for code in counted}
+    ranges: dict[str, tuple[float, float]] = {}
+    for rows in by_language.values() or [usual]:
+        for key, n in rows.items():
+            low, high = ranges.get(key, (n, n))
+            ranges[key] = (min(low, n), max(high, n))
+    others = {readable(code, 40) or "(none)": rows for code, rows in by_language.items() if rows != usual}
+    return {"limits": usual, "by_language": others, "ranges": ranges}
+
+
 def histograms(stats: Stats) -> list[dict[str, Any]]:
     """Each recorded histogram: a label and a count per bin, and the limits that stages put on the value."""
-    limits: dict[str, dict[str, float]] = {}
-    for stage, by_name in stats.info.get("thresholds", {}).items():
-        for name, values in by_name.items():
-            limits.setdefault(name, {}).update({f"{stage}.{key}": value for key, value in values.items()})
     result: list[dict[str, Any]] = []
     for account in stats.accounts:
         for name, histogram in account.metrics.histograms.items():
@@ -82,7 +100,7 @@ def histograms(stats: Stats) -> list[dict[str, Any]]:
                     "edges": list(histogram.edges),
                     "labels": labels,
                     "counts": histogram.counts,
-                    "limits": {k: v for k, v in limits.get(name, {}).items() if v},
+                    **limits(stats, name),
                 }
             )
     return [h for h in result if sum(h["counts"])]

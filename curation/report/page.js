@@ -46,6 +46,8 @@
     const steps = all.filter((s) => Object.values(s.lost).some((n) => n > 0));
     const first = all.length ? all[0].in : 0, last = all.length ? all[all.length - 1].kept : 0;
     const nodes = [], left = [], links = [], kept = color("kept"), lost = color("lost"), ink = color("ink");
+    $("flow").classList.toggle("whole", !steps.length);
+    if (charts.has("flow")) charts.get("flow").resize();
     const box = $("flow").clientWidth, column = vertical ? 170 : (box - 150) / Math.max(steps.length, 1);
     const node = (name, depth, fill, lines, position, width) => (fill === kept ? nodes : left).push({
       name, depth, itemStyle: { color: fill, borderWidth: 0 }, full: lines.join(": "),
@@ -70,9 +72,9 @@
         links.push({ source: `stage ${i}`, target: name, value: n, lineStyle: { color: lost } });
       });
     });
-    node("kept", steps.length, kept, vertical ? [`kept  ${number(last)}`] : ["kept", number(last)], vertical ? [6, 13] : "right", 130);
-    if (!steps.length) {
-      node("in", 0, kept, ["in", number(first)], "right", 130);
+    node("kept", steps.length || 1, kept, vertical ? [`kept  ${number(last)}`] : ["kept", number(last)], vertical ? [6, 13] : "right", 130);
+    if (!steps.length) {  // nothing was taken: one flow, from what came in to the same number kept
+      node("in", 0, kept, vertical ? [`in  ${number(first)}`] : ["in", number(first)], onStage, 130);
       links.push({ source: "in", target: "kept", value: last, lineStyle: { color: kept } });
     }
     chart("flow", {
@@ -129,8 +131,14 @@
     return i + inside - 0.5;
   }
 
-  function drawHistogram(h, i) {
-    const lines = Object.entries(h.limits).map(([key, limit]) => ({ at: place(h.edges, limit), text: compact(limit), key }));
+  // The limits of a language, or with none chosen what those of all languages span: a line, or a band where they differ.
+  function drawHistogram(h, i, code) {
+    const one = (limits) => Object.entries(limits).map(([key, n]) => [key, [n, n]]);
+    const spans = code ? one(h.by_language[code] || h.limits) : Object.entries(h.ranges);
+    const said = ([low, high], format) => low === high ? format(low) : `${format(low)} – ${format(high)}`;
+    if ($(`limits-${i}`)) $(`limits-${i}`).textContent = spans.map(([key, span]) => `${key} ${said(span, (n) => n.toLocaleString("en"))}`).join(", ") || "no limit";
+    const label = { color: color("lost"), fontSize: 11, distance: 3 };
+    const lines = spans.filter(([, [low, high]]) => low === high), bands = spans.filter(([, [low, high]]) => low < high);
     chart(`histogram-${i}`, {
       grid: { left: 4, right: 12, top: 22, bottom: 4, containLabel: true },
       tooltip: { trigger: "axis", axisPointer: { type: "shadow" }, formatter: (p) => `${h.labels[p[0].dataIndex]}: ${number(p[0].value)}` },
@@ -144,9 +152,12 @@
         {
           type: "line", xAxisIndex: 1, data: [], silent: true, tooltip: { show: false },
           markLine: {
-            symbol: "none", silent: true, lineStyle: { color: color("lost"), type: "solid", width: 1.5 },
-            label: { color: color("lost"), fontSize: 11, distance: 3 },
-            data: lines.map((l) => ({ xAxis: l.at, label: { formatter: l.text } })),
+            symbol: "none", silent: true, lineStyle: { color: color("lost"), type: "solid", width: 1.5 }, label,
+            data: lines.map(([, [n]]) => ({ xAxis: place(h.edges, n), label: { formatter: compact(n) } })),
+          },
+          markArea: {
+            silent: true, itemStyle: { color: color("lost"), opacity: 0.28 }, label: { ...label, position: "top" },
+            data: bands.map(([, [low, high]]) => [{ xAxis: place(h.edges, low), name: said([low, high], compact) }, { xAxis: place(h.edges, high) }]),
           },
         },
       ],
@@ -187,7 +198,7 @@
     const code = $("language") ? $("language").value : "";
     drawFlow(code);
     drawLanguages(code);
-    data.histograms.forEach(drawHistogram);
+    data.histograms.forEach((h, i) => drawHistogram(h, i, code));
     drawCost();
     drawMix();
   }

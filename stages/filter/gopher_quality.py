@@ -6,6 +6,8 @@ taken for; they also take out poems, code and short answers, so they are for web
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
@@ -58,12 +60,18 @@ class GopherQuality(RuleFilter, name="gopher_quality"):
         return {f"quality_{name}": pa.int64() for name in STATISTICS} if self.keep_statistics else {}
 
     def thresholds(self) -> dict[str, dict[str, float]]:
+        return self._thresholds({})
+
+    def thresholds_of(self, language: str) -> dict[str, dict[str, float]]:
+        return self._thresholds(self.limits_of(language))
+
+    def _thresholds(self, row: dict[str, Any]) -> dict[str, dict[str, float]]:
+        def limits(*keys: str) -> dict[str, float]:
+            return {key: limit for key in keys if (limit := row.get(key, getattr(self, key))) > 0}
+
         return {
-            "words": {"min_doc_words": self.min_doc_words, "max_doc_words": self.max_doc_words},
-            "mean_word_length": {
-                "min_avg_word_length": self.min_avg_word_length,
-                "max_avg_word_length": self.max_avg_word_length,
-            },
+            "words": limits("min_doc_words", "max_doc_words"),
+            "mean_word_length": limits("min_avg_word_length", "max_avg_word_length"),
         }
 
     def setup(self) -> None:

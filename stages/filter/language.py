@@ -81,10 +81,16 @@ class FilterLanguage(Filter, name="filter_language"):
         one = isinstance(self.min_score, float) and self.min_score > 0
         return {"language_score": {"min_score": float(self.min_score)}} if one else {}
 
-    def _thresholds(self, codes: pa.Array) -> pa.Array | float:
-        """The smallest score to keep, by document."""
+    def thresholds_of(self, language: str) -> dict[str, dict[str, float]]:
+        if language in ("und", "zxx"):  # they pass or go whatever their score
+            return {}
+        limit = self._least_scores([language])[0]
+        return {"language_score": {"min_score": limit}} if limit > 0 else {}
+
+    def _least_scores(self, codes: list[str]) -> list[float]:
+        """The smallest score to keep, by language."""
         if not isinstance(self.min_score, str):
-            return self.min_score
+            return [self.min_score] * len(codes)
         from classifiers.language.labels import STANDARD, group_of
 
         if self.min_score == "per_language":
@@ -95,12 +101,14 @@ class FilterLanguage(Filter, name="filter_language"):
             from stages.filter.languages import language_parameters
 
             least = {code: float(row["language_score"]) for code, row in language_parameters().items()}
+        return [least.get(code, least.get(STANDARD.get(code, code), least.get(group_of(code), 0.0))) for code in codes]
+
+    def _thresholds(self, codes: pa.Array) -> pa.Array | float:
+        """The smallest score to keep, by document."""
+        if not isinstance(self.min_score, str):
+            return self.min_score
         encoded = codes.dictionary_encode()
-        by_code = [
-            least.get(code, least.get(STANDARD.get(code, code), least.get(group_of(code), 0.0)))
-            for code in encoded.dictionary.to_pylist()
-        ]
-        return pa.array(by_code, pa.float64()).take(encoded.indices)
+        return pa.array(self._least_scores(encoded.dictionary.to_pylist()), pa.float64()).take(encoded.indices)
 
     def _selected(self, codes: pa.Array) -> np.ndarray:
         """bool per document: its language is one of those asked for."""

@@ -83,6 +83,17 @@ def no_stricter_than_english(row: dict[str, Any]) -> dict[str, Any]:
     return bounded
 
 
+def row_of(code: str, per_language: bool, overrides: dict[str, dict[str, Any]], bounded: bool) -> dict[str, Any]:
+    """The parameters of a language that are not the filter's defaults; `RuleLanguages.of` says what the rest means."""
+    row: dict[str, Any] = {}
+    known = STANDARD.get(code, code)  # where only the group is known, its standard variety's values hold
+    if per_language and code != "eng_Latn":
+        table = language_parameters()
+        row = FINEWEB2_SETTINGS | table[known] if known in table else UNKNOWN_SETTINGS
+        row = no_stricter_than_english(row) if bounded else row
+    return row | overrides.get(code, overrides.get(known, {}))
+
+
 @dataclass(frozen=True)
 class RuleLanguages:
     """The languages of a batch and the rule parameters of each.
@@ -107,15 +118,7 @@ class RuleLanguages:
             return cls(["und"], np.zeros(docs.num_rows, np.int32), [overrides.get("und", {})])
         column = docs["language"].combine_chunks().fill_null("und").dictionary_encode()
         codes = column.dictionary.to_pylist()
-        table = language_parameters() if per_language else {}
-        rows = []
-        for code in codes:
-            row: dict[str, Any] = {}
-            known = STANDARD.get(code, code)  # where only the group is known, its standard variety's values hold
-            if per_language and code != "eng_Latn":
-                row = FINEWEB2_SETTINGS | table[known] if known in table else UNKNOWN_SETTINGS
-                row = no_stricter_than_english(row) if bounded else row
-            rows.append(row | overrides.get(code, overrides.get(known, {})))
+        rows = [row_of(code, per_language, overrides, bounded) for code in codes]
         return cls(codes, column.indices.to_numpy(zero_copy_only=False).astype(np.int32), rows)
 
     def values(self, name: str, default: float) -> np.ndarray:

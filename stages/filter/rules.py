@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field, TypeAdapter, field_validator
 
 from curation.stage import Filter, Outcome
-from stages.filter.languages import LANGUAGES_FILE, RuleLanguages
+from stages.filter.languages import LANGUAGES_FILE, RuleLanguages, row_of
 
 
 class RuleFilter(Filter):
@@ -45,6 +45,10 @@ class RuleFilter(Filter):
     def languages(self, docs: pa.Table) -> RuleLanguages:
         """The languages of a batch with their limits."""
         return RuleLanguages.of(docs, self.per_language, self.overrides, self.never_stricter_than_english)
+
+    def limits_of(self, language: str) -> dict[str, Any]:
+        """The limits of one language that are not this stage's keys."""
+        return row_of(language, self.per_language, self.overrides, self.never_stricter_than_english)
 
     def needs(self) -> tuple[str, ...]:
         return ("text", "language") if self.per_language else ("text",)

@@ -118,6 +118,51 @@ def test_the_filters(opened, sample):
     assert page.said == []
 
 
+def test_limits_of_the_language_that_is_chosen(opened, sample):
+    from curation.report import facts
+    from curation.stats import read_stats
+    from stages.filter.gopher_quality import GopherQuality
+
+    page = opened(sample)
+    box = page.query_selector("#histograms div[data-stage=gopher_quality]:has(h3:text('mean_word_length'))")
+
+    def drawn():
+        return box.eval_on_selector_all("svg text", "nodes => nodes.map(n => n.textContent)")
+
+    most = facts.limits(read_stats(str(sample.parent)), "mean_word_length")["ranges"][
+        "gopher_quality.max_avg_word_length"
+    ]
+    band = f"{most[0]:g} – {most[1]:g}"
+    assert most[0] < most[1] and band in drawn()
+    assert f"max_avg_word_length {band}" in box.query_selector(".note").text_content()
+    page.select_option("#language", "deu_Latn")
+    most = GopherQuality().thresholds_of("deu_Latn")["mean_word_length"]["max_avg_word_length"]
+    assert f"{most:g}" in drawn() and band not in drawn()
+    assert f"max_avg_word_length {most:g}" in box.query_selector(".note").text_content()
+    page.select_option("#language", "eng_Latn")
+    assert "max_avg_word_length 10," in box.query_selector(".note").text_content() and "10" in drawn()
+    assert page.said == []
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_where_nothing_is_lost_one_flow_is_drawn(opened, corpus, pipeline, run, tmp_path, width):
+    from curation.report.page import write_report
+
+    corpus("a.jsonl", ["one", "two", "three"])
+    run(pipeline(["stages_at_fault:Length"]))
+    page = opened(write_report(str(tmp_path / "out")), width)
+    assert sorted(" ".join(texts(page, "#flow svg text")).split()) == ["3", "3", "in", "kept"]
+    box = page.query_selector("#flow").bounding_box()
+    spans = [node.bounding_box() for node in page.query_selector_all("#flow svg path, #flow svg text")]
+    assert box["height"] < 300
+    for span in spans:
+        assert box["x"] - 1 <= span["x"] and span["x"] + span["width"] <= box["x"] + box["width"] + 1
+        assert box["y"] - 1 <= span["y"] and span["y"] + span["height"] <= box["y"] + box["height"] + 1
+    long = "width" if width > 704 else "height"
+    assert max(span[long] for span in spans) > 0.5 * box[long]  # the flow goes from one end to the other
+    assert page.said == []
+
+
 def test_nothing_of_a_document_runs(opened, corpus, pipeline, run, tmp_path):
     from curation.report.page import write_report
 

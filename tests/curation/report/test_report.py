@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from curation import cli
-from curation.report import samples
+from curation.report import facts, samples
 from curation.report.compare import comparison, merge
 from curation.report.page import assets, render, write_report
 from curation.report.samples import chosen_files, readable
@@ -100,6 +100,32 @@ def test_reasons_and_stage_names_are_escaped(done):
     page = render("<i>title</i>", stats, samples.read_samples(Storage(done), stats))
     assert "<b>&" not in page and "</script><b>" not in page and "<i>title" not in page
     assert "&lt;/script&gt;&lt;b&gt;" in page and "\\u003c/script\\u003e\\u003cb\\u003e" in page
+
+
+def test_limits_by_language(web_run):
+    """Each language has the limits its documents were held to; over all, what they span."""
+    from stages.filter.gopher_quality import GopherQuality
+
+    stats = read_stats(web_run)
+    drawn = next(h for h in facts.histograms(stats) if h["name"] == "mean_word_length")
+    most = "gopher_quality.max_avg_word_length"
+    own = {
+        code: GopherQuality().thresholds_of(code)["mean_word_length"]["max_avg_word_length"]
+        for code in stats.breakdown()["language"]
+    }
+    assert {code: row[most] for code, row in drawn["by_language"].items()}.items() <= own.items()
+    assert own["deu_Latn"] == drawn["by_language"]["deu_Latn"][most] != 10 == drawn["limits"][most]
+    assert "eng_Latn" not in drawn["by_language"]
+    assert drawn["ranges"][most] == (min(own.values()), max(own.values()))
+    alike = next(h for h in facts.histograms(stats) if h["name"] == "words")
+    assert alike["by_language"] == {} and alike["ranges"]["gopher_quality.max_doc_words"] == (100_000, 100_000)
+
+
+def test_limits_of_a_run_that_did_not_count_languages(done):
+    stats = read_stats(done)
+    stats.info["thresholds"] = {"a": {"length": {"min": 2.0, "off": 0.0}}, "b": {"length": {"max": 9.0}}}
+    found = facts.limits(stats, "length")
+    assert found["ranges"] == {"a.min": (2.0, 2.0), "b.max": (9.0, 9.0)} and found["by_language"] == {}
 
 
 def test_runs_add_up_and_compare(done, corpus, pipeline, run, tmp_path):

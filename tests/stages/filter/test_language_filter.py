@@ -56,6 +56,11 @@ def test_thresholds_of_the_shipped_model(documents):
     ]
     low = "language_score_low"
     assert verdicts(documents, labelled, min_score="per_language") == [low, None, low, None]
+    drawn = FilterLanguage(min_score="per_language")
+    assert drawn.thresholds() == {}
+    assert drawn.thresholds_of("ary_Arab") == {"language_score": {"min_score": least["ara_Arab"]}}
+    assert drawn.thresholds_of("und") == {}
+    assert FilterLanguage(min_score=0.5).thresholds_of("fra_Latn") == FilterLanguage(min_score=0.5).thresholds()
 
 
 def test_every_language_has_a_threshold():

@@ -231,3 +231,26 @@ def test_an_unknown_language_is_not_asked_for_english_stop_words(documents):
         stage = GopherQuality()
         stage.setup()
         assert stage(docs).dropped.to_pylist() == [reason]
+
+
+def test_limits_to_draw_are_those_that_hold(documents):
+    """Words of a mean length on either side of the limit that is drawn for the language."""
+    stage = GopherQuality(overrides={"fra_Latn": {"max_avg_word_length": 7}})
+    codes = ["eng_Latn", "deu_Latn", "fra_Latn", "fin_Latn", "und"]
+    most = [stage.thresholds_of(code)["mean_word_length"]["max_avg_word_length"] for code in codes]
+    assert most[0] == most[4] == stage.thresholds()["mean_word_length"]["max_avg_word_length"] == 10
+    assert most[2] == 7 and most[3] == language_parameters()["fin_Latn"]["max_avg_word_length"] != 10
+
+    def text(mean, words=200):
+        letters = round(mean * words)
+        return " ".join("a" * (letters // words + (i < letters % words)) for i in range(words))
+
+    for side, expected in ((-0.05, False), (0.05, True)):
+        docs = documents([text(limit + side) for limit in most], language=codes)
+        assert [r == "gopher_words_too_long" for r in stage(docs).dropped.to_pylist()] == [expected] * len(codes)
+
+
+def test_a_rule_that_is_off_has_no_limit_to_draw():
+    assert GopherQuality(max_doc_words=0).thresholds()["words"] == {"min_doc_words": 50}
+    off = GopherQuality(overrides={"deu_Latn": {"min_avg_word_length": 0}}).thresholds_of("deu_Latn")
+    assert list(off["mean_word_length"]) == ["max_avg_word_length"]
