@@ -77,6 +77,24 @@ def test_several_shards_a_name_and_a_licence(corpus, pipeline, run, tmp_path, ju
     data = json.loads((tmp_path / "out" / "croissant.json").read_text())
     assert len([o for o in data["distribution"] if o["@type"] == "cr:FileObject"]) == 3
     assert dataset.metadata.name == "Tiny texts"
+    expected = [text.encode() for text in Corpus(out).table(["text"])["text"].to_pylist()]
+    assert [row["documents/text"] for row in dataset.records("documents")] == expected and len(expected) == 12
+
+
+def test_the_records_of_shards_too_many_to_be_named(corpus, pipeline, run, tmp_path, judged, monkeypatch):
+    """The folder stands for them, and nothing but `documents/` is read."""
+    monkeypatch.setattr("curation.card._HASHED_BYTES", 10)
+    corpus("a.jsonl", ["one", "two"])
+    corpus("b.jsonl", ["three"])
+    run(pipeline(["stages_at_fault:Length", {"stages_at_fault:DropWord": {"word": "two"}}]))
+    out = tmp_path / "out"
+    assert len(list((out / "documents").iterdir())) == 2 and list((out / "dropped").iterdir())
+    write_card(str(out))
+    data = json.loads((out / "croissant.json").read_text())
+    assert [o["@type"] for o in data["distribution"]] == ["cr:FileSet"]
+    monkeypatch.chdir(out)  # also by a relative path
+    rows = list(judged("croissant.json").records("documents"))
+    assert sorted((row["documents/text"], row["documents/length"]) for row in rows) == [(b"one", 3), (b"three", 5)]
 
 
 def test_what_strangers_wrote_stays_text(corpus, pipeline, run, tmp_path):
