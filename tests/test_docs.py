@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,23 +91,40 @@ def test_the_reference_is_current():
     )
 
 
+#: A whole training takes minutes: its first steps of each stage, in one process.
+SHORTER = ["--workers", "1", *(f"--set=stages.{i}.steps={n}" for i, n in enumerate((2, 1, 1)))]
+SHORTER += ["--set=evaluation.documents=4"]
+
+
 @pytest.mark.slow
 def test_the_tutorial(tmp_path):
-    """Its commands in order, as written, in an empty folder beside the sample and the pipelines."""
-    for name in ("pipelines.yaml", "examples"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    """Its commands in order, as written but for the training's steps, in a folder with the sample and the pipelines."""
+    pytest.importorskip("torch", reason="needs the extra `train`")
+    shutil.copy(ROOT / "pipelines.yaml", tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "COLUMNS": "200"}
     said = {}
     for words in commands(ROOT / "docs" / "tutorial.md"):
-        command = [sys.executable, "-m", "curation", *ours(words)]
+        command = [sys.executable, "-m", "curation", *ours(words), *(SHORTER if ours(words)[0] == "train" else [])]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
         said[" ".join(words)] = done.stdout
-    line = next(x for x in said["curation stats out/tutorial --by language"].splitlines() if x.startswith("spa_Latn"))
-    assert line.split()[1] == "6" and "5,694" in line and "gopher_too_few_alphabetic_words 2" in line
     text = (ROOT / "docs" / "tutorial.md").read_text()
+    line = next(x for x in said["curation stats out/web --by language"].splitlines() if x.startswith("spa_Latn"))
+    assert line.split()[1] == "6" and "5,694" in line and "gopher_too_few_alphabetic_words 2" in line
     assert "3 of 6 documents stayed, with 5,694 tokens" in text
     shown = next(out for command, out in said.items() if command.startswith("curation show") and "spa_Latn" in command)
     assert "3 of 3 documents shown: 3 dropped" in shown
-    assert "gained" in said["curation diff out/tutorial out/kinder"]
-    assert (tmp_path / "out" / "compare.html").exists() and (tmp_path / "out" / "tutorial" / "report.html").exists()
+    assert "gained" in said["curation diff out/web out/kinder"]
+    assert (tmp_path / "out" / "compare.html").exists() and (tmp_path / "out" / "web" / "report.html").exists()
+    rows = [line for line in said["curation run tiny -c examples/tiny.yaml --inline"].splitlines() if "packed/" in line]
+    assert [line for line in rows if " rows of " in line] == re.findall(r"^packed/.*", text, re.M)
+    trained = said["curation train examples/tiny-qwen3-moe.yaml"]
+    assert "4 steps" in trained and "step 4: " in trained and "YaRN: " in trained
+    held_out = [float(n) for n in re.findall(r"step \d+: ([\d.]+) bits per byte", trained)]
+    assert held_out[-1] < held_out[0]
+    folder = tmp_path / "out" / "tiny-qwen3-moe"
+    assert "bits per byte" in (folder / "curves.html").read_text() and (folder / "log.jsonl").exists()
+    assert {"config.json", "model.safetensors", "training.json", "vocabulary.npz"} <= {
+        file.name for file in (tmp_path / "out" / "tiny-model").iterdir()
+    }

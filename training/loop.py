@@ -374,9 +374,9 @@ def train(training: Training, say: Callable[[str], None] = print, tell: Callable
         for note in trainer.plan.notes:
             say(note)
         log.write(trainer.step, event="start", ranks=places)
-        where = f"going on at step {trainer.step}" if trainer.step else "starting"
         plan = trainer.plan
-        say(f"{where} of {plan.steps:,}, {plan.tokens:,} tokens, {rank.world} ranks on {rank.device.type}")
+        where = f"going on at step {trainer.step} of {plan.steps:,}" if trainer.step else f"{plan.steps:,} steps"
+        say(f"{where}, {plan.tokens:,} tokens, {rank.world} ranks on {rank.device.type}")
     try:
         _run(trainer, log, tell)
     finally:
