@@ -21,24 +21,31 @@ from curation.rows import add_rows, ask, connect
 app = typer.Typer(add_completion=False)
 #: Columns that the head of a document shows already, or that are its text.
 _HEAD = ("id", "url", "text", "fate", "stage", "reason", "detail", "language", "n_tokens", "kept", "dropped", "failed")
+#: Reasons listed with the sums.
+REASONS = 8
 _COLORS = {"kept": "green", "dropped": "red", "failed": "magenta"}
 
 
-def matches(run: str, where: str, most: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """(number of documents and tokens by fate, the first `most` rows) of a run for which an SQL condition holds."""
+def matches(run: str, where: str, most: int) -> tuple[dict[str, int], dict[str, int], list[dict[str, Any]]]:
+    """(documents by fate, and tokens kept; documents by reason, most first; the first `most` rows) of a run for which
+    an SQL condition holds."""
     connection = connect()
     add_rows(connection, run)
     condition = where.strip() or "true"
     what = f"--where {where!r}"
     names = {row["column_name"] for row in ask(connection, "describe docs", what)}
     tokens = "coalesce(sum(n_tokens), 0)" if "n_tokens" in names else "0"
-    query = f"select fate, count(*) as n, {tokens} as tokens from docs where ({condition}\n) group by fate"
+    query = f"""select fate, reason, count(*) as n, {tokens} as tokens from docs where ({condition}\n)
+        group by fate, reason order by n desc, reason"""
     totals: dict[str, int] = {}
+    reasons: dict[str, int] = {}
     for row in ask(connection, query, what):
-        totals[row["fate"]] = row["n"]
+        totals[row["fate"]] = totals.get(row["fate"], 0) + row["n"]
         if row["fate"] == "kept":
-            totals["tokens"] = int(row["tokens"])
-    return totals, ask(connection, f"select * from docs where ({condition}\n) limit {int(most)}", what)
+            totals["tokens"] = totals.get("tokens", 0) + int(row["tokens"])
+        else:
+            reasons[row["reason"] or ""] = reasons.get(row["reason"] or "", 0) + row["n"]
+    return totals, reasons, ask(connection, f"select * from docs where ({condition}\n) limit {int(most)}", what)
 
 
 def _print(document: dict[str, Any], characters: int, columns: list[str], out: Console) -> None:
@@ -76,7 +83,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print each document as a line of JSON, whole.")] = False,
 ) -> None:
     """Show documents of a run: kept, dropped or failed, by any condition (`language = 'swh_Latn' and dropped`)."""
-    totals, rows = matches(folder, where, number)
+    totals, reasons, rows = matches(folder, where, number)
     if as_json:
         for row in rows:
             sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
@@ -96,3 +103,7 @@ def show(
         + (f"; {tokens:,} tokens kept" if tokens else ""),
         soft_wrap=True,
     )  # fmt: skip
+    if reasons:
+        first = [f"{readable(reason, 80)} {n:,}" for reason, n in list(reasons.items())[:REASONS]]
+        rest = sum(reasons.values()) - sum(list(reasons.values())[:REASONS])
+        out.print(Text(f"went for: {', '.join([*first, *([f'others {rest:,}'] if rest else [])])}"), soft_wrap=True)

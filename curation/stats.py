@@ -242,13 +242,14 @@ def print_funnels(stats: Stats, column: str, console: Console) -> None:
     table.columns[-1].justify = "left"
     for value, row in funnels.rows.items():
         most = sorted(row.lost.items(), key=lambda item: (-item[1], item[0]))[:2]
+        others = sum(row.lost.values()) - sum(n for _, n in most)
         table.add_row(
             value or "(none)",
             count(row.entered),
             *(count(row.kept[i]) for i in places),
             f"{row.kept[-1] / row.entered:.1%}",
             *(count(tokens.get(value, 0)) for _ in more),
-            ", ".join(f"{reason} {n}" for (_, reason), n in most),
+            ", ".join(f"{reason} {n:,}" for (_, reason), n in [*most, *([(("", "others"), others)] if others else [])]),
         )
     Console(file=console.file, width=Console(width=10_000).measure(table).maximum, highlight=False).print(table)
 

@@ -1,6 +1,7 @@
 """Questions to all rows of a run: what is shown and counted is what the parquet files hold."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -39,11 +40,13 @@ def test_how_many_tokens_of_a_language_were_kept_and_why_the_rest_went(web_run):
     line = next(line for line in ask("stats", web_run, "--by", "language").splitlines() if line.startswith("spa_Latn"))
     most = pc.mode(gone["reason"].dictionary_encode().combine_chunks().indices)[0]["count"].as_py()
     assert f"{tokens:,}" in line and f"gopher_too_few_alphabetic_words {most}" in line
-    totals, rows = matches(web_run, "language = 'spa_Latn' and dropped", 20)
+    totals, reasons, rows = matches(web_run, "language = 'spa_Latn' and dropped", 20)
+    assert reasons == Counter(gone["reason"].to_pylist()) and next(iter(reasons.values())) == most
     assert totals == {"dropped": gone.num_rows} and len(rows) == gone.num_rows > 1
     assert sorted(r["id"] for r in rows) == sorted(gone["id"].to_pylist())
     assert matches(web_run, "language = 'spa_Latn'", 0) == (
         {"dropped": gone.num_rows, "kept": kept.num_rows, "tokens": tokens},
+        reasons,
         [],
     )
 
@@ -52,7 +55,9 @@ def test_show_prints_what_stopped_a_document_and_its_text(web_run):
     text = ask("show", web_run, "--where", "reason = 'curly_bracket'", "-n", "3", "--characters", "60")
     assert text.count("dropped by c4_quality: curly_bracket") == 3
     n = Corpus(web_run, "dropped").table(["reason"])["reason"].to_pylist().count("curly_bracket")
-    assert f"3 of {n} documents shown: {n} dropped" in text and n > 3
+    assert f"3 of {n} documents shown: {n} dropped\nwent for: curly_bracket {n}\n" in text and n > 3
+    assert "went for" not in ask("show", web_run, "-w", "kept", "-n", "0")
+    assert ", others " in ask("show", web_run, "-n", "0").splitlines()[-1]
     rows = [json.loads(line) for line in ask("show", web_run, "-w", "kept", "-n", "2", "--json").splitlines()]
     assert [row["fate"] for row in rows] == ["kept", "kept"] and all(row["text"] and row["url"] for row in rows)
     assert "title: " in ask("show", web_run, "-w", "title is not null", "-n", "1", "--columns", "title,date")
