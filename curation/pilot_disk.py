@@ -17,6 +17,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +30,7 @@ from curation.stage import Output
 from curation.storage import Storage
 
 #: Bytes of the pilot's files of one kind that are written again, about.
-MOST_BYTES = 64 << 20
+MOST_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def _joined(manifests: Sequence[Manifest], kind: str, rows_each: float, storage:
         with storage.open(manifest.files[kind]["name"]) as file:
             groups[-1].append(read(file, manifest))
         size += manifest.files[kind]["bytes"]
-    joined = [pa.concat_tables(group) for group in groups if group]
+    # A task that met no record wrote an exchange without columns.
+    joined = [pa.concat_tables([t for t in group if t.num_rows] or group[:1]) for group in groups if group]
     return joined[:-1] if len(joined) > 1 and joined[-1].num_rows < rows_each else joined
 
 
@@ -142,7 +144,7 @@ def _segment_bytes(
         else:
             expected = rows * flow.entered / max(entered, 1)
         tables = _joined(mine, kind, expected / max(tasks, 1), storage, lambda file, _: pq.read_table(file))
-        empty, by_row = _by_row(tables, lambda table, output=output: _parquet_bytes(table, scratch, output))
+        empty, by_row = _by_row(tables, partial(_parquet_bytes, storage=scratch, output=output))
         found[folder] = found.get(folder, 0.0) + tasks * empty + expected * by_row
     return found
 

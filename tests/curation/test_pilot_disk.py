@@ -54,3 +54,15 @@ def test_an_input_that_is_its_own_pilot_is_weighed_exactly(real):
     assert found.share == 1.0
     for name, size in weighed.items():
         assert found.disk[name] == pytest.approx(size, rel=0.03), name
+
+
+def test_ranges_in_which_no_record_begins(corpus, pipeline, monkeypatch):
+    rng = random.Random(2)
+    letters = "abcdefghij klmnop qrstuv wxyz "
+    corpus("a.jsonl", ["".join(rng.choices(letters, k=rng.randint(10_000, 30_000))) for _ in range(60)])
+    plan = pipeline(["exact_dedup"])
+    monkeypatch.setattr(pilot, "LEAST_BYTES", 150_000)
+    monkeypatch.setattr(pilot, "RANGE_BYTES", 10_000)
+    found = forecast(plan, 0.0001)
+    assert 0 < found.sampled_records < 15  # fewer than there are ranges
+    assert found.disk["documents"] == pytest.approx(60 * 20_000 * 0.6, rel=0.6)
