@@ -5,9 +5,8 @@ checkpoints. A rank that dies takes the others with it (their collectives fail);
 again, and the loop goes on from the newest checkpoint. Losses are means over the predictions of the whole batch, not
 means of ranks' means, so that they do not depend on how rows are dealt.
 
-Trade-offs. FSDP2 (`fully_shard`) on every rank count, one included: one code path, at some milliseconds a step for a
-toy. Evaluation and checkpoints stop the training while they run. Rows of a rank are filled up to the largest rank's
-number with rows that do not count, because every forward pass is one of all ranks.
+Trade-offs. Evaluation and checkpoints stop the training while they run. Rows of a rank are filled up to the largest
+rank's number with rows that do not count, because every forward pass is one of all ranks.
 """
 
 from __future__ import annotations
@@ -19,15 +18,12 @@ import platform
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
 from curation.errors import ConfigError, CurationError
 from training import checkpoint, held_out
@@ -35,64 +31,17 @@ from training.balance import GlobalBalance, all_ranks, overload
 from training.config import Training
 from training.data import Batch
 from training.logs import Log, read_log
-from training.models import IGNORED, LanguageModel, flops_per_token, materialise, skeleton
+from training.models import IGNORED, LanguageModel, flops_per_token, skeleton
 from training.near_copies import NearCopies
 from training.pack_folder import PackFolder
 from training.plan import TrainingPlan, decide, folders
+from training.ranks import Rank, from_first, join, shard
 from training.vocabulary import IdMap
 
 #: Dense peak in bf16, TFLOP/s, by a part of the device's name: NVIDIA's data sheets.
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}
 #: Rows from which the most frequent ids are counted.
 _COUNTED_ROWS = 4096
-
-
-@dataclass
-class Rank:
-    """Where this process stands."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    @property
-    def first(self) -> bool:
-        """Whether it is the one that writes."""
-        return self.rank == 0
-
-
-def join() -> Rank:
-    """Join the process group that torchrun or Ray Train has prepared, or make one of this process alone."""
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    if not dist.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-        if "RANK" in os.environ:
-            dist.init_process_group(backend)
-        else:
-            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-    return Rank(dist.get_rank(), dist.get_world_size(), device)
-
-
-def shard(model: LanguageModel, rank: Rank, precision: str, seed: int) -> LanguageModel:
-    """FSDP2 over all ranks: each layer is a unit, embedding, head and final norm another.
-
-    The weights of a skeleton are made here, unit by unit, and each is cut before the next is made.
-    """
-    mesh = init_device_mesh(rank.device.type, (rank.world,))
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    policy = MixedPrecisionPolicy(param_dtype=kind, reduce_dtype=torch.float32)
-    for layer in model.inner.model.layers:
-        materialise(model, seed, layer)
-        fully_shard(layer, mesh=mesh, mp_policy=policy)
-    materialise(model, seed)
-    model.inner.model.rotary_emb.to(rank.device)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
-    for name in ("hidden", "logits", "token_losses"):
-        register_fsdp_forward_method(model, name)
-    return model
 
 
 @torch.no_grad()
@@ -130,20 +79,6 @@ def count_ids(training: Training) -> IdMap:
     return IdMap.fit(counts, training.vocabulary, packs[0].eod_id)
 
 
-def _shared(rank: Rank, make: Callable[[], Any]) -> Any:
-    """What rank 0 makes, on all ranks; what it raises, too."""
-    box: list[Any] = [None]
-    if rank.first:
-        try:
-            box = [make()]
-        except CurationError as error:
-            box = [error]
-    dist.broadcast_object_list(box)
-    if isinstance(box[0], Exception):
-        raise box[0]
-    return box[0]
-
-
 class Trainer:
     """A training on this rank, ready to step. All ranks construct it together."""
 
@@ -152,7 +87,7 @@ class Trainer:
         self.folder = Path(training.output)
         self.plan: TrainingPlan = decide(training)
         shape = training.model_shape()
-        self.id_map = _shared(rank, self._id_map)
+        self.id_map = from_first(rank, self._id_map)
         if self.id_map is None and self.plan.data.vocab_size > shape.vocabulary:
             raise ConfigError(
                 f"the data has {self.plan.data.vocab_size:,} ids and the model {shape.vocabulary:,}; "
@@ -213,7 +148,7 @@ class Trainer:
 
     def _resume(self) -> int:
         """The step to go on with, the state of which is restored."""
-        found = _shared(self.rank, lambda: checkpoint.newest(self.folder / "checkpoints"))
+        found = from_first(self.rank, lambda: checkpoint.newest(self.folder / "checkpoints"))
         if found is None:
             return 0
         step = self.plan.data.resume(checkpoint.read_place(found)["data"])

@@ -9,7 +9,7 @@ position ids that start again at 0, and only if there is no mask and no cache.
 
 A model begins as a skeleton without memory, and gets its weights module by module, each drawn from a seed of its own
 name. So a run starts from the same weights on any number of ranks, and a rank that cuts each layer before it makes the
-next never holds more than its share and one layer (`training/loop.py`). Trade-off: every rank draws all numbers and
+next never holds more than its share and one layer (`training/ranks.py`). Trade-off: every rank draws all numbers and
 keeps its part, which takes the time of one rank and no messages.
 """
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from training.loop import join, shard
 from training.models import LanguageModel, shape, skeleton
+from training.ranks import join, shard
 
 
 def digests(model: LanguageModel) -> dict[str, str]:

@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from small_languages import documents, token_shards  # isort: skip
 from training.config import load
 from training.logs import losses, read_log
-from training.loop import Trainer, join, train
+from training.loop import Trainer, train
+from training.ranks import join
 
 
 def run(path, *sets):
