@@ -24,7 +24,7 @@ from curation.account import Account
 from curation.contract import as_outcome, check_added, check_columns, check_rows
 from curation.corpus import conform
 from curation.documents import is_transient
-from curation.errors import ContractError, CurationError, ResourceUnavailable
+from curation.errors import ContractError, CurationError, ResourceUnavailable, error_text
 from curation.metrics import Metrics
 from curation.offsets import carry_offsets
 from curation.stage import SHARD_ROW, Barrier, Outcome, Reader, Stage
@@ -67,11 +67,6 @@ class _Settled:
     outputs: dict[str, list[pa.Table]] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     added: int = 0
-
-
-def error_text(error: BaseException) -> str:
-    """`ValueError: message` on one line of at most 300 characters."""
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
 
 
 def error_kinds(errors: pa.Array) -> pa.Array:

@@ -35,3 +35,8 @@ class CorruptFile(CurationError):
 
     def __reduce__(self) -> tuple:
         return type(self), (self.name,)
+
+
+def error_text(error: BaseException, most: int = 300) -> str:
+    """`ValueError: message` on one line of at most so many characters."""
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:most]

@@ -37,8 +37,8 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from curation.chain import BatchResult, Chain, Suspicion, error_text
-from curation.errors import ContractError, CurationError
+from curation.chain import BatchResult, Chain, Suspicion
+from curation.errors import ContractError, CurationError, error_text
 from curation.stage import Outcome
 
 #: What the child tells while it works: number of the call, step, first and last ordinal, count, CPU seconds at entry.

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from curation.documents import CORE, column_type, document_id
+from curation.errors import error_text
 from curation.stage import InputFile, Outcome, Reader, Split
 
 _COLUMNS = ("content", "member", "truncated")
@@ -83,7 +84,7 @@ class ReadPdf(Reader, name="read_pdf"):
                         archive.members = []  # type: ignore[attr-defined]  # all members seen: it would grow
             except (tarfile.TarError, EOFError, OSError, ValueError) as error:
                 if split.start <= at < split.end or not self.splittable(split.file):
-                    what = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
+                    what = error_text(error, 200)
                     yield None, at, 0, None, f"{what} (at byte {at} of the archive)"
 
 

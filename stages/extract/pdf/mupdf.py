@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.extract.pdf.page import BROKEN, ENOUGH, HIDDEN, LIGATURES, MONO, UNSEEN, Opened, PageText, error_line
+from curation.errors import error_text
+from stages.extract.pdf.page import BROKEN, ENOUGH, HIDDEN, LIGATURES, MONO, UNSEEN, Opened, PageText
 from stages.extract.pdf.visible import PROBE_SIDE, WHITE, shows
 
 _LIGATURE = re.compile("[\x0b-\x0f\x1b-\x1f]")
@@ -38,7 +39,7 @@ class Document:
         try:
             document = pymupdf.open(stream=content, filetype="pdf")
         except Exception as error:
-            self.opened = Opened(problem="broken", detail=error_line(error))
+            self.opened = Opened(problem="broken", detail=error_text(error, 200))
             return
         if not document.is_pdf:
             self.opened = Opened(problem="not_pdf")
@@ -50,7 +51,7 @@ class Document:
             pages = document.page_count
             title = (document.metadata or {}).get("title") or None
         except Exception as error:
-            self.opened = Opened(problem="broken", detail=error_line(error))
+            self.opened = Opened(problem="broken", detail=error_text(error, 200))
             return
         self._pdf = document
         self.opened = Opened(pages, title, bool(document.is_repaired), None if pages else "no_pages")
@@ -62,7 +63,7 @@ class Document:
         except MemoryError:
             raise
         except Exception as error:
-            return PageText(number, error=error_line(error))
+            return PageText(number, error=error_text(error, 200))
 
     def _page(self, number: int) -> PageText:
         page = self._pdf.load_page(number)

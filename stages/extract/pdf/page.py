@@ -27,11 +27,6 @@ LIGATURES = str.maketrans(
 ENOUGH = 150
 
 
-def error_line(error: BaseException) -> str:
-    """`ValueError: message` on one line of at most 200 characters."""
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
-
-
 @dataclass
 class PageText:
     """The words of a page in the order of its content stream.

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.extract.pdf.page import BROKEN, HIDDEN, LIGATURES, UNSEEN, Opened, PageText, error_line
+from curation.errors import error_text
+from stages.extract.pdf.page import BROKEN, HIDDEN, LIGATURES, UNSEEN, Opened, PageText
 from stages.extract.pdf.visible import PROBE_SIDE, WHITE, shows
 
 _WORD = re.compile("[^ \t\r\n\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
@@ -50,7 +51,7 @@ class Document:
         except MemoryError:
             raise
         except Exception as error:
-            return PageText(number, error=error_line(error))
+            return PageText(number, error=error_text(error, 200))
 
     def _page(self, number: int) -> PageText:
         raw = self._raw
