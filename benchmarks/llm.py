@@ -47,7 +47,9 @@ def example_texts(n: int) -> list[str]:
     reader, extract = ReadWarc(), ExtractHtml()
     extract.setup()
     texts: list[str] = []
-    for source, file in find_inputs([Input(files=[str(ROOT / "examples" / "debian-docs.warc.gz")], source="web")]):
+    for source, file in find_inputs(
+        [Input(files=[str(ROOT / "examples" / "debian-docs.warc.gz")], source="web")]
+    ).files:
         for split in reader.splits(file, source):
             for outcome in reader.read(split, 64, 16 << 20):
                 kept = outcome.docs if outcome.dropped is None else outcome.docs.filter(outcome.dropped.is_null())

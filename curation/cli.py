@@ -140,14 +140,13 @@ def run(
 ) -> None:
     """Run a pipeline. What is committed is skipped, so the same command goes on after a stop."""
     from curation.executor import Inline, OnRay
-    from curation.inputs import absent_inputs
     from curation.progress import Progress
     from curation.run import Run
     from curation.storage import Storage
 
     began = time.monotonic()
     plan = _plan(name, config, inputs, output, sets)
-    for pattern in absent_inputs(plan.pipeline.inputs):
+    for pattern in plan.inputs.absent:
         err.print(f"input '{pattern}' matches no file; the run goes on without it", soft_wrap=True)
     url = plan.pipeline.settings.output
     executor = Inline(url) if inline else OnRay(url, workers, address)

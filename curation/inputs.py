@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -57,12 +57,21 @@ def _match(pattern: str) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def find_inputs(inputs: Sequence[Input]) -> list[tuple[str, InputFile]]:
-    """(source, file) of all inputs, in order of source and name.
+class Inputs(NamedTuple):
+    """What the inputs of a pipeline match: (source, file) in order of source and name, and the patterns of optional
+    inputs that match no file."""
+
+    files: list[tuple[str, InputFile]]
+    absent: list[str]
+
+
+def find_inputs(inputs: Sequence[Input]) -> Inputs:
+    """The files of all inputs.
 
     ConfigError if a pattern matches nothing and is not optional, or if all together match nothing.
     """
     result: list[tuple[str, InputFile]] = []
+    absent: list[str] = []
     if not any(item.files for item in inputs):
         raise ConfigError("the pipeline has no input; give one with --input, or the key `input` in pipelines.yaml")
     for item in inputs:
@@ -71,6 +80,8 @@ def find_inputs(inputs: Sequence[Input]) -> list[tuple[str, InputFile]]:
             matches = _match(pattern)
             if not matches and not item.optional:
                 raise ConfigError(f"input '{pattern}' matches no file")
+            if not matches:
+                absent.append(pattern)
             found.update({path: (name, info) for path, name, info in matches})
         names = Counter(name for name, _ in found.values())
         for path, (name, info) in found.items():
@@ -79,9 +90,4 @@ def find_inputs(inputs: Sequence[Input]) -> list[tuple[str, InputFile]]:
     if not result:
         patterns = ", ".join(f"'{pattern}'" for item in inputs for pattern in item.files)
         raise ConfigError(f"none of the inputs {patterns} matches a file")
-    return sorted(result, key=lambda pair: (pair[0], pair[1].name))
-
-
-def absent_inputs(inputs: Sequence[Input]) -> list[str]:
-    """Patterns of optional inputs that match no file."""
-    return [pattern for item in inputs if item.optional for pattern in item.files if not _match(pattern)]
+    return Inputs(sorted(result, key=lambda pair: (pair[0], pair[1].name)), absent)

@@ -31,7 +31,7 @@ from curation.copies import FOLDER as COPIES
 from curation.corpus import Manifest
 from curation.errors import ConfigError, CurationError
 from curation.executor import Failure, Inline, attempt
-from curation.pilot_disk import Flow, disk
+from curation.pilot_disk import Flow, disk, shards_of
 from curation.plan import Plan, ShardTask, Task, digest
 from curation.run import Run
 from curation.stage import Split
@@ -122,7 +122,7 @@ def share_of(text: str) -> float:
 
 def sample_tasks(plan: Plan, share: float) -> list[ShardTask]:
     """Tasks of the first segment that read ranges of about `share` of the input's bytes, spread evenly over it."""
-    found = plan.input_files
+    found = plan.inputs.files
     whole = sum(file.size for _, file in found)
     wanted = max(share * whole, LEAST_BYTES)
     if wanted >= whole / 2:
@@ -205,13 +205,12 @@ def _copies(run: PilotRun) -> dict[str, list[int]]:
     """Stage -> [copies of a document of the same range, of one of another], by the run's files. What was removed for a
     document of an earlier run counts as the former: that document is there whatever the share of the sample."""
     place: dict[str, str] = {}
-    for manifest in run.manifests:
-        if manifest.task.startswith("map0/"):
-            for file in manifest.files.values():
-                if file["name"].endswith(".parquet"):
-                    with run.storage.open(file["name"]) as handle:
-                        ids = pq.read_table(handle, columns=["id"])["id"].to_pylist()
-                    place |= dict.fromkeys(ids, manifest.task)
+    for manifest in shards_of(run.manifests, 0):
+        for file in manifest.files.values():
+            if file["name"].endswith(".parquet"):
+                with run.storage.open(file["name"]) as handle:
+                    ids = pq.read_table(handle, columns=["id"])["id"].to_pylist()
+                place |= dict.fromkeys(ids, manifest.task)
     kept_for: dict[str, str] = {}
     stopped: list[tuple[str, str]] = []
     for manifest in run.manifests:
@@ -236,16 +235,11 @@ def _copies(run: PilotRun) -> dict[str, list[int]]:
 
 def _overhead(manifests: list[Manifest], index: int) -> float:
     """CPU seconds of a segment's tasks that are no stage's: reading, writing, hashing."""
-    mine = [m for m in manifests if m.task.startswith(f"map{index}/")]
-    return sum(m.cpu_seconds - sum(a["cpu_s"] for a in m.accounts) for m in mine)
+    return sum(m.cpu_seconds - sum(a["cpu_s"] for a in m.accounts) for m in shards_of(manifests, index))
 
 
 def _rows(accounts: dict[str, Account], label: str) -> int:
     return accounts[label].rows_in if label in accounts else 0
-
-
-def _shards(run: PilotRun, index: int) -> list[Manifest]:
-    return [m for m in run.manifests if m.task.startswith(f"map{index}/")]
 
 
 def _flows(plan: Plan, run: PilotRun, stages: dict[str, StageForecast], removes_copies: set[str]) -> list[Flow]:
@@ -255,7 +249,7 @@ def _flows(plan: Plan, run: PilotRun, stages: dict[str, StageForecast], removes_
         mine = [stages[label] for label in segment.labels if label in stages]
         tasks = len(plan.first_tasks)
         if segment.last and flows:  # small shards are put together
-            before = _shards(run, segment.index - 1)
+            before = shards_of(run.manifests, segment.index - 1)
             each = sum(m.files["shard"]["bytes"] for m in before) / max(sum(m.rows for m in before), 1)
             most = plan.pipeline.settings.shard_mb << 20
             tasks = min(tasks, math.ceil(each * flows[-1].left / most) or 1)
@@ -329,7 +323,7 @@ def _cpu_seconds(
     cost: dict[str, float] = {}
     overhead = 0.0
     for segment, flow in zip(plan.segments, flows, strict=True):
-        times = flow.tasks / len(_shards(large, segment.index)) if alike else 1.0
+        times = flow.tasks / len(shards_of(large.manifests, segment.index)) if alike else 1.0
         entered = [_rows(run.totals, segment.labels[0]) for run in (small, large)]
 
         def whole(rows: list[int], seconds: list[float], docs: float, times: float) -> float:
@@ -353,7 +347,7 @@ def _cpu_seconds(
 def _forecast(
     plan: Plan, small: PilotRun, large: PilotRun, tasks: list[ShardTask], prices: Prices, alike: bool, scratch: Storage
 ) -> Forecast:
-    whole, sampled = sum(file.size for _, file in plan.input_files), sum(task.bytes_in for task in tasks)
+    whole, sampled = sum(file.size for _, file in plan.inputs.files), sum(task.bytes_in for task in tasks)
     result = Forecast(min(sampled / whole, 1.0), sampled, whole, _rows(large.totals, plan.pipeline.stage_names[0]))
     result.tasks = len(plan.first_tasks)
     removes_copies = {

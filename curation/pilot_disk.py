@@ -43,6 +43,11 @@ class Flow:
     tasks: int
 
 
+def shards_of(manifests: Sequence[Manifest], index: int) -> list[Manifest]:
+    """The manifests of a segment's shards, without those of its gathers."""
+    return [m for m in manifests if m.task.startswith(f"map{index}/")]
+
+
 def _joined(manifests: Sequence[Manifest], kind: str, rows_each: float, storage: Storage, read: Callable) -> list:
     """The tables of one kind of file, put together until they have about as many rows; the last, smaller one is left
     out unless it is the only one."""
@@ -158,7 +163,7 @@ def disk(
     """
     found: dict[str, float] = {}
     for segment, flow in zip(plan.segments, flows, strict=True):
-        mine = [m for m in manifests if m.task.startswith(f"map{segment.index}/")]
+        mine = shards_of(manifests, segment.index)
         for folder, size in _segment_bytes(plan, segment, mine, flow, storage, scratch).items():
             found[folder] = found.get(folder, 0.0) + size
         each = sum(storage.size(f"work/manifests/{m.task}.json") or 0 for m in mine) / max(len(mine), 1)

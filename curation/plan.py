@@ -28,9 +28,9 @@ from curation.corpus import FORMAT, Manifest
 from curation.documents import CORE, is_transient
 from curation.errors import ConfigError
 from curation.exchange import SCHEMA
-from curation.inputs import find_inputs
+from curation.inputs import Inputs, find_inputs
 from curation.registry import library_versions, source_files
-from curation.stage import Barrier, InputFile, Output, Split, Stage
+from curation.stage import Barrier, Output, Split, Stage
 
 
 def digest(*parts: Any) -> str:
@@ -114,8 +114,8 @@ class Plan:
         return digest([segment.key for segment in self.segments])
 
     @cached_property
-    def input_files(self) -> list[tuple[str, InputFile]]:
-        """(source, file) of the input. Looked for once: to list a crawl in an object store takes minutes."""
+    def inputs(self) -> Inputs:
+        """The input's files. Looked for once: to list a crawl in an object store takes minutes."""
         return find_inputs(self.pipeline.inputs)
 
     @cached_property
@@ -123,7 +123,7 @@ class Plan:
         """The tasks of the first segment, from the input files."""
         segment = self.segments[0]
         tasks: list[ShardTask] = []
-        for source, file in self.input_files:
+        for source, file in self.inputs.files:
             stem = re.sub(r"[^\w-]+", "-", os.path.basename(file.name).split(".")[0])[:40]
             for split in self.pipeline.reader.splits(file, source):
                 identity = [source, file.name, split.index]

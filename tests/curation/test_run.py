@@ -13,7 +13,6 @@ from run_results import folder_bytes
 from curation.corpus import Corpus
 from curation.errors import ConfigError, CurationError
 from curation.executor import Inline
-from curation.inputs import absent_inputs
 from curation.lock import Lock
 from curation.run import Run
 from curation.stats import read_stats
@@ -270,7 +269,7 @@ def test_an_optional_input_may_be_missing(corpus, pipeline, run, tmp_path):
     inputs = [{"source": "a", "files": [there]}, {"source": "b", "files": [absent], "optional": True}]
     plan = pipeline(["stages_at_fault:Length"], input=inputs)
     run(plan)
-    assert absent_inputs(plan.pipeline.inputs) == [absent]
+    assert plan.inputs.absent == [absent]
     assert len(Corpus(plan.pipeline.settings.output)) == 2
     with pytest.raises(ConfigError, match="none of the inputs .*absent.jsonl' matches a file"):
         run(pipeline(["stages_at_fault:Length"], input=inputs[1:]))
