@@ -35,11 +35,6 @@ SCHEMA = pa.schema(
 )
 
 
-def words_of(texts: pa.Array | pa.ChunkedArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of the words of each text, and where each text's begin, as `hashes_of` gives them."""
-    return hashes_of(texts, kind == "code")
-
-
 def words_and_places(
     texts: pa.Array | pa.ChunkedArray, kind: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -73,7 +68,7 @@ def write_index(parts: Iterable[Part], path: str) -> Built:
     seen: set[tuple[str, bytes]] = set()
     for kind in WIDTH:
         some = [p for p in parts if p.kind == kind]
-        words, starts = words_of(pa.array([p.text for p in some], pa.large_string()), kind)
+        words, starts = hashes_of(pa.array([p.text for p in some], pa.large_string()), kind == "code")
         for i, part in enumerate(some):
             own = words[starts[i] : starts[i + 1]]
             key = (kind, own.tobytes())
@@ -120,5 +115,5 @@ def load_index(path: str, parts: Iterable[str]) -> Benchmarks:
             p in wanted and k == kind for p, k in zip(table["part"].to_pylist(), table["kind"].to_pylist(), strict=True)
         ]
         items[kind] = table.filter(pa.array(rows, pa.bool_())).combine_chunks()
-        seeds[kind] = build_seeds(*words_of(items[kind]["text"], kind), width)
+        seeds[kind] = build_seeds(*hashes_of(items[kind]["text"], kind == "code"), width)
     return Benchmarks(items, seeds)
