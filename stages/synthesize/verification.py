@@ -79,13 +79,17 @@ def _resembles(new: str, old: str, size: int = 3, share: float = 0.6, least: int
     words, other = ([_DIGIT.sub("0", word) for word in _words(text)] for text in (new, old))
     if len(words) < least:
         return False
-    known = {tuple(other[i : i + size]) for i in range(len(other) - size + 1)}
-    runs = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+    known, runs = set(_runs(other, size)), _runs(words, size)
     return sum(run in known for run in runs) > share * len(runs)
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
+
+
+def _runs(words: list[str], size: int) -> list[tuple[str, ...]]:
+    """All runs of `size` words; none of fewer words."""
+    return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
 
 
 def _math_problem(item: Item, tools: Tools) -> str | None:
@@ -197,8 +201,7 @@ def copies(new: str, old: str, size: int = 10) -> bool:
     size = min(size, len(words))
     if size < 4:
         return False
-    runs = {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
-    known = {tuple(other[i : i + size]) for i in range(len(other) - size + 1)}
+    runs, known = set(_runs(words, size)), set(_runs(other, size))
     return len(runs & known) * 2 >= len(runs)
 
 
