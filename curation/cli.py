@@ -3,13 +3,11 @@
 Each command is thin: it turns options into calls of the modules beside it and errors into one line and an exit code
 (2: usage or config, 1: a run that failed, 130: interrupted). Ray and the stages' libraries are imported only by what
 runs them, so that a config error shows in under two seconds.
-
-Stages and models may have commands of their own (`curation dedup query`). The engine does not know them: it holds the
-name of each group and of the module with its typer app, which is imported when the group is called.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -21,73 +19,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.core import TyperGroup
 
+from curation.command_groups import WithGroups
 from curation.errors import ConfigError, CurationError
-
-#: Command groups of other packages: name -> (module whose typer `app` it is, the line that help shows).
-GROUPS: dict[str, tuple[str, str]] = {
-    "dedup": ("stages.dedup.cli", "Ask, tend and shrink an index that `minhash_dedup` wrote."),
-    "shards": ("stages.pack.cli", "Check, describe and export the shards a trainer reads."),
-    "mix": ("training.mix_command", "Find shares of domains for the stage `mix` by proxy runs."),
-    "decontaminate": (
-        "stages.filter.decontaminate_commands",
-        "Index the benchmarks that `decontaminate` keeps out of a corpus.",
-    ),
-    "classifiers": ("classifiers.cli", "Train and judge the models that label documents."),
-    "tokenizer": ("stages.tokenize.cli", "Compare tokenizers on a corpus."),
-}
-#: Single commands with a module of their own: name -> module whose typer `app` holds that one command.
-COMMANDS: dict[str, str] = {
-    "report": "curation.report.cli",
-    "show": "curation.show",
-    "diff": "curation.diff",
-    "card": "curation.card",
-    "reference": "curation.reference",
-    "serve": "stages.llm.serve",
-    "train": "training.command",
-    "ablate": "training.ablate",
-    "export-model": "training.export",
-}
-
-
-def _app(name: str, module: str) -> typer.Typer:
-    try:
-        return importlib.import_module(module).app
-    except ImportError as error:
-        raise ConfigError(f"the commands of '{name}' cannot be loaded from {module}: {error}") from error
-
-
-class Elsewhere(TyperGroup):
-    """A command group whose module is imported when one of its commands is asked for; until then it is a name."""
-
-    def __init__(self, name: str, module: str, summary: str):
-        super().__init__(name=name, help=summary, no_args_is_help=True)
-        self._module = module
-
-    def _group(self) -> TyperGroup:
-        return typer.main.get_group(_app(str(self.name), self._module))
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return self._group().list_commands(ctx)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return self._group().get_command(ctx, cmd_name)
-
-
-class WithGroups(TyperGroup):
-    """The commands of this module, then those of `COMMANDS` and `GROUPS`."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *COMMANDS, *GROUPS]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in COMMANDS:
-            command = typer.main.get_command(_app(cmd_name, COMMANDS[cmd_name]))
-            command.name = cmd_name
-            return command
-        return Elsewhere(cmd_name, *GROUPS[cmd_name]) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
-
 
 app = typer.Typer(
     cls=WithGroups,
@@ -97,6 +31,8 @@ app = typer.Typer(
     help="Curate pretraining corpora: raw archives in, deduplicated, labelled, tokenized parquet shards out.",
 )
 INTERRUPTED = 130
+#: What a disk or its owner says no with, in any command that writes.
+NO_FAULT_OF_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR)
 #: Columns of a table where output is no terminal: nothing is gained by folding lines in a file.
 WIDE = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
 out = Console(highlight=False, width=WIDE)
@@ -399,6 +335,11 @@ def main() -> None:
         code = error.exit_code
     except typer.Abort:
         code = INTERRUPTED
+    except OSError as error:
+        if error.errno not in NO_FAULT_OF_OURS:
+            raise
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        code = 1
     except Exception as error:
         if not hasattr(error, "show"):  # a bug of ours, unlike typer's errors of usage
             raise

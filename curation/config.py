@@ -1,8 +1,7 @@
 """pipelines.yaml -> Pipeline. Every mistake is found here, before any work, with file, line and the nearest key.
 
 A pipeline is a list of stages and a few settings of the run. The models are strict (an unknown key is an error),
-because a misspelt threshold that is silently ignored costs a night on a cluster. YAML is read twice: once for the
-values, once as nodes, so that each error can name the line it comes from.
+because a misspelt threshold that is silently ignored costs a night on a cluster.
 """
 
 from __future__ import annotations
@@ -10,17 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import xxhash
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from curation.config_source import Location, Source, one_line
 from curation.errors import ConfigError
 from curation.registry import nearest, stage_class
 from curation.stage import Barrier, Reader, Stage
-
-Location = tuple[str | int, ...]
 
 
 class Input(BaseModel):
@@ -89,79 +87,6 @@ class Pipeline(BaseModel):
         return reader
 
 
-class _Source:
-    """The parsed file: its values, and the line of every key."""
-
-    def __init__(self, file: str, text: str):
-        self.file = file
-        try:
-            self.data = yaml.safe_load(text)
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            raise ConfigError(f"{file}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
-        self.lines: dict[Location, int] = {}
-        self.overrides: dict[Location, str] = {}
-        if root is not None:
-            self._walk(root, ())
-
-    def _walk(self, node: yaml.Node, at: Location) -> None:
-        self.lines.setdefault(at, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                self.lines[(*at, key.value)] = key.start_mark.line + 1
-                self._walk(value, (*at, key.value))
-        elif isinstance(node, yaml.SequenceNode):
-            for i, value in enumerate(node.value):
-                self._walk(value, (*at, i))
-
-    def where(self, at: Location) -> str:
-        """`file:line` of a key, of the nearest key around it, or the --set option that put it there."""
-        for end in range(len(at), -1, -1):
-            if at[:end] in self.overrides:
-                return f"--set {self.overrides[at[:end]]}"
-            if at[:end] in self.lines:
-                return f"{self.file}:{self.lines[at[:end]]}"
-        return self.file
-
-
-def _one_line(error: ValidationError, source: _Source, at: Location, model: type[BaseModel], owner: str) -> str:
-    """The first problem of a validation error as one line."""
-    problem = error.errors()[0]
-    loc = tuple(part for part in problem["loc"] if isinstance(part, int) or not part.startswith(("list[", "str")))
-    key = ".".join(str(part) for part in loc)
-    where = source.where((*at, *loc))
-    if problem["type"] == "extra_forbidden":
-        fields = _keys_at(model, loc[:-1])
-        hint = nearest(str(loc[-1]), fields) or (f"; it has {', '.join(fields)}" if fields else "; it has no keys")
-        return f"{where}: unknown key '{key}' in {owner}{hint}"
-    if problem["type"] == "missing":
-        return f"{where}: {owner} needs the key '{key}'"
-    if problem["type"] == "value_error":
-        return f"{where}: {owner}: {problem['ctx']['error']}"
-    return f"{where}: key '{key}' in {owner}: {problem['msg'].lower()}, not {problem['input']!r}"
-
-
-def _keys_at(model: type[BaseModel], at: Location) -> list[str]:
-    """Keys of the model that lies at a location in another one (`recipes.0.shares.1`), as people write them."""
-    for part in at:
-        if isinstance(part, int):
-            continue
-        found = next((f for k, f in model.model_fields.items() if part in (k, f.alias)), None)
-        kinds: list[Any] = [found.annotation] if found else []
-        inner = None
-        while kinds and inner is None:
-            kind = kinds.pop()
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                inner = kind
-            kinds += get_args(kind)
-        if inner is None:
-            return []
-        model = inner
-    return [field.alias or key for key, field in model.model_fields.items()]
-
-
 def find_config(path: str | None) -> Path:
     """The config file: the one given, `pipelines.yaml` here, or the one of the project's checkout."""
     if path:
@@ -174,7 +99,7 @@ def find_config(path: str | None) -> Path:
     raise ConfigError("no pipelines.yaml in this folder; name one with --config FILE")
 
 
-def _pipelines(source: _Source) -> dict[str, Any]:
+def _pipelines(source: Source) -> dict[str, Any]:
     data = source.data
     if not isinstance(data, dict) or not isinstance(data.get("pipelines"), dict):
         raise ConfigError(f"{source.file}:1: expected a mapping `pipelines:` from names to pipelines")
@@ -188,11 +113,11 @@ def _pipelines(source: _Source) -> dict[str, Any]:
 def pipeline_names(path: str | None = None) -> dict[str, str]:
     """Name -> description of the pipelines in a config file."""
     file = find_config(path)
-    source = _Source(str(file), file.read_text(encoding="utf-8"))
+    source = Source(str(file), file.read_text(encoding="utf-8"))
     return {k: str(v.get("description", "")) if isinstance(v, dict) else "" for k, v in _pipelines(source).items()}
 
 
-def _stage_items(raw: Any, source: _Source, at: Location) -> Iterator[tuple[str, dict[str, Any], Location]]:
+def _stage_items(raw: Any, source: Source, at: Location) -> Iterator[tuple[str, dict[str, Any], Location]]:
     """(name, parameters, location of the parameters) of each stage in the YAML list."""
     if not isinstance(raw, list) or not raw:
         raise ConfigError(f"{source.where(at)}: `stages` must be a list of stages, the first of them a reader")
@@ -221,7 +146,7 @@ def _numbered(names: list[str]) -> list[str]:
     return result
 
 
-def _apply_sets(sets: Sequence[str], raw: dict[str, Any], source: _Source, at: Location) -> None:
+def _apply_sets(sets: Sequence[str], raw: dict[str, Any], source: Source, at: Location) -> None:
     """Write `stage.key=value` and `setting=value` options into the raw pipeline."""
     items = list(_stage_items(raw.get("stages"), source, (*at, "stages")))
     labels = _numbered([name for name, _, _ in items])
@@ -250,7 +175,7 @@ def _apply_sets(sets: Sequence[str], raw: dict[str, Any], source: _Source, at: L
             )
 
 
-def _leave_out(without: Sequence[str], raw: dict[str, Any], source: _Source, at: Location) -> None:
+def _leave_out(without: Sequence[str], raw: dict[str, Any], source: Source, at: Location) -> None:
     """Take stages out of the raw pipeline, by name (`name#2` for the second use of a stage)."""
     labels = _numbered([name for name, _, _ in _stage_items(raw.get("stages"), source, (*at, "stages"))])
     for label in without:
@@ -338,7 +263,7 @@ def load_pipeline(
     mistake."""
     file = find_config(config)
     shown = os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
-    source = _Source(shown, file.read_text(encoding="utf-8"))
+    source = Source(shown, file.read_text(encoding="utf-8"))
     pipelines = _pipelines(source)
     if name not in pipelines:
         hint = nearest(name, list(pipelines)) or f"; it has {', '.join(pipelines)}"
@@ -359,14 +284,14 @@ def load_pipeline(
         try:
             stage = cls(**{str(k): v for k, v in params.items()})
         except ValidationError as error:
-            raise ConfigError(_one_line(error, source, here, cls, f"stage '{stage_name}'")) from error
+            raise ConfigError(one_line(error, source, here, cls, f"stage '{stage_name}'")) from error
         stages.append(stage)
         names.append(stage_name)
         lines.append(where)
     try:
         settings = Settings(**{k: v for k, v in raw.items() if k != "stages"})
     except ValidationError as error:
-        raise ConfigError(_one_line(error, source, at, Settings, f"pipeline '{name}'")) from error
+        raise ConfigError(one_line(error, source, at, Settings, f"pipeline '{name}'")) from error
     settings.output = output or settings.output or f"out/{name}"
     labels = _numbered(names)
     for label in settings.resources:

@@ -130,13 +130,15 @@ class ShardWriter:
     def abort(self) -> None:
         """Drop what was written."""
         self._held = []
+        finished = self._file.closed
         with suppress(Exception):  # closing writes a footer, which may be what failed (a full disk)
             self._writer.close()
         if self.storage.local:
-            self._file.close()
+            with suppress(OSError):  # it is closed all the same
+                self._file.close()
             if self.aside and os.path.exists(self.aside):
                 os.unlink(self.aside)
-        elif hasattr(self._file, "discard"):
+        elif not finished and hasattr(self._file, "discard"):
             self._file.discard()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from curation.corpus import Manifest, committed
 from curation.plan import Plan, Task
-from curation.run import step_name
+from curation.run_record import step_name
 from curation.storage import Storage
 
 

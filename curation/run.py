@@ -7,9 +7,7 @@ a driver that is killed is simply started again.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -20,20 +18,17 @@ import numpy as np
 
 from curation.account import Account
 from curation.corpus import Manifest, committed, manifest_name, sweep_pending
-from curation.errors import ConfigError, CorruptFile, CurationError
+from curation.errors import ConfigError, CorruptFile, CurationError, error_text
 from curation.exchange import ShuffledFiles
 from curation.executor import Failure, Inline, OnRay
 from curation.lock import Lock
 from curation.plan import Plan, Segment, ShardTask, Task
+from curation.run_record import describe, step_name, step_numbers, thresholds_by_language
 from curation.stage import Barrier
 from curation.storage import Storage
 
 #: Documents of a stage after which its failure rate is judged while the run goes on.
 JUDGED_AFTER = 200
-#: Slowest tasks of each step that run.json names.
-SLOWEST = 5
-#: Packages whose versions decide or explain a run's bytes.
-VERSIONS = ("curation", "ray", "pyarrow", "numpy", "numba")
 
 
 class Watcher(Protocol):
@@ -92,6 +87,14 @@ class Run:
         """Run everything that is not committed. Raises CurationError if the run fails."""
         _ = self.plan.first_tasks  # finds the inputs: a wrong path must not leave a folder behind
         self._check_folder()
+        try:
+            return self._execute()
+        except OSError as error:  # the driver's own files: a full disk, a folder that was taken away
+            raise CurationError(
+                f"output '{self.storage.url}': {error_text(error)}; what is committed is kept"
+            ) from error
+
+    def _execute(self) -> Result:
         began = time.time()
         with Lock(self.storage):
             sweep_pending(self.storage)
@@ -100,12 +103,11 @@ class Run:
                 self._whole()
                 info = self._finish(began)
             except KeyboardInterrupt:
-                self._save({"status": "interrupted", "error": "interrupted"}, began)
+                self._save_ending({"status": "interrupted", "error": "interrupted"}, began)
                 raise
-            except CurationError as error:
-                self._save(
-                    {"status": "failed", "error": str(error), "failed_stage": getattr(error, "stage", "")}, began
-                )
+            except (CurationError, OSError) as error:
+                stage = getattr(error, "stage", "")
+                self._save_ending({"status": "failed", "error": str(error), "failed_stage": stage}, began)
                 raise
             finally:
                 self.executor.close()
@@ -186,7 +188,7 @@ class Run:
         failures: list[Failure] = []
         missing = [task for task in tasks if task.name not in done]
         if missing and not self.executed:
-            self.storage.write_json("run.json", self._describe("running"), indent=1)
+            self.storage.write_json("run.json", describe(self.plan, "running"), indent=1)
         with closing(self.executor.run(self.plan, missing)) as results:  # an error here ends the tasks in flight
             for result in results:
                 if isinstance(result, Failure):
@@ -215,7 +217,7 @@ class Run:
         self._judge(1)
         ordered = [done[task.name] for task in tasks]
         self.manifests += ordered
-        self.steps.append(_step_numbers(name, segment, ordered))
+        self.steps.append(step_numbers(name, segment, ordered))
         return ordered
 
     def _must_redo(self, manifest: Manifest) -> bool:
@@ -290,42 +292,6 @@ class Run:
                     self.storage.remove(file["name"])
             self.storage.remove(name)
 
-    def _describe(self, status: str) -> dict[str, Any]:
-        """The part of run.json that is known from the start."""
-        pipeline = self.plan.pipeline
-        return {
-            "pipeline": pipeline.name,
-            "status": status,
-            "fingerprint": self.plan.fingerprint,
-            "config": {
-                "file": pipeline.file,
-                "settings": pipeline.settings.model_dump(mode="json"),
-                "inputs": [item.model_dump() for item in pipeline.inputs],
-                "stages": [
-                    {label: stage.model_dump(mode="json")}
-                    for label, stage in zip(pipeline.stage_names, pipeline.stages, strict=True)
-                ],
-            },
-            "thresholds": {
-                label: limits
-                for label, stage in zip(pipeline.stage_names, pipeline.stages, strict=True)
-                if (limits := stage.thresholds())
-            },
-            "versions": versions(),
-        }
-
-    def _thresholds_by_language(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-        """stage -> language -> its limits, of the languages that the run counted, where they are not the default."""
-        keys = {key for account in self.totals.values() for key in account.breakdown}
-        codes = sorted(key.removeprefix("language=") or "und" for key in keys if key.startswith("language="))
-        found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-        for label, stage in zip(self.plan.pipeline.stage_names, self.plan.pipeline.stages, strict=True):
-            default = stage.thresholds()
-            limits = {code: stage.thresholds_of(code) for code in codes}
-            if others := {code: own for code, own in limits.items() if own != default}:
-                found[label] = others
-        return found
-
     def _save_ending(self, ending: dict[str, Any], began: float) -> None:
         """Write run.json of a run that ended badly; on a full disk the old one has to do."""
         with suppress(OSError):
@@ -334,7 +300,7 @@ class Run:
     def _save(self, ending: dict[str, Any], began: float) -> dict[str, Any]:
         """Write run.json."""
         seconds = np.array([m.seconds for m in self.manifests] or [0.0])
-        info = self._describe(ending["status"]) | ending
+        info = describe(self.plan, ending["status"]) | ending
         info |= {
             "started": began,
             "seconds": round(time.time() - began, 2),
@@ -346,52 +312,10 @@ class Run:
             "stages": [account.to_json() for account in self.totals.values()],
             "files": self._files(),
             "completed": self.completed,
-            "thresholds_by_language": self._thresholds_by_language(),
+            "thresholds_by_language": thresholds_by_language(self.plan.pipeline, self.totals),
         }
         self.storage.write_json("run.json", info, indent=1)
         return info
-
-
-def _step_numbers(name: str, segment: Segment, manifests: list[Manifest]) -> dict[str, Any]:
-    """What the tasks of a step took, and the slowest of them: a report must not have to read every manifest again."""
-    slowest = sorted(manifests, key=lambda m: (-m.seconds, m.task))[:SLOWEST]
-    work = [file["bytes"] for m in manifests for file in m.files.values() if file["name"].startswith("work/")]
-    return {
-        "step": name,
-        "stages": segment.labels,
-        "tasks": len(manifests),
-        "seconds": round(sum(m.seconds for m in manifests), 2),
-        "cpu_seconds": round(sum(m.cpu_seconds for m in manifests), 2),
-        "rss_mb": max((m.rss_mb for m in manifests), default=0),
-        "work_bytes": sum(work),
-        "slowest": [
-            {
-                "task": m.task,
-                "seconds": m.seconds,
-                "cpu_seconds": m.cpu_seconds,
-                "rss_mb": m.rss_mb,
-                "rows": m.accounts[0]["rows_in"] if m.accounts else 0,
-            }
-            for m in slowest
-        ],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides or explains a run's bytes."""
-    found = {"python": platform.python_version()}
-    for package in VERSIONS:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def step_name(segment: Segment) -> str:
-    """`read_warc ... minhash_dedup` for a segment."""
-    names = [label.removesuffix(":scatter") for label in segment.labels]
-    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
 
 
 def _most_dropped(totals: dict[str, Account]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,19 +110,17 @@ class _ShardRun:
                 first += batch.source.docs.num_rows
                 kept += result.docs.num_rows
             manifest = self._finish(segment.last)
+            manifest.seconds = round(time.monotonic() - began, 3)
+            here = time.process_time() - cpu  # the reader and, inline, the stages
+            elsewhere = 0.0 if self.inline else sum(account.cpu_s for account in self.accounts[1:])
+            manifest.cpu_seconds = round(here + elsewhere, 3)
+            manifest.rss_mb = round(runner.peak_rss / 2**20, 1)
+            commit(self.storage, manifest, self.asides)
         except BaseException:
             for writer in self.writers.values():
                 writer.abort()
-            for aside, _ in self.asides:
-                if aside and os.path.exists(aside):
-                    os.unlink(aside)
+            _remove(self.asides)
             raise
-        manifest.seconds = round(time.monotonic() - began, 3)
-        here = time.process_time() - cpu  # the reader and, inline, the stages
-        elsewhere = 0.0 if self.inline else sum(account.cpu_s for account in self.accounts[1:])
-        manifest.cpu_seconds = round(here + elsewhere, 3)
-        manifest.rss_mb = round(runner.peak_rss / 2**20, 1)
-        commit(self.storage, manifest, self.asides)
         return manifest
 
     def _file(self, folder: str) -> str:
@@ -277,7 +275,26 @@ def _deadline(seconds: float, armed: bool) -> Iterator[None]:
             faulthandler.cancel_dump_traceback_later()
 
 
+def _remove(asides: Sequence[tuple[str | None, str]]) -> None:
+    """Take away files of a task that failed."""
+    for aside, _ in asides:
+        if aside and os.path.exists(aside):
+            os.unlink(aside)
+
+
 def _run_gather(plan: Plan, task: GatherTask, storage: Storage) -> Manifest:
+    """Gather the task's partitions and commit."""
+    asides: list[tuple[str | None, str]] = []
+    try:
+        manifest = _gather(plan, task, storage, asides)
+        commit(storage, manifest, asides)
+    except BaseException:
+        _remove(asides)
+        raise
+    return manifest
+
+
+def _gather(plan: Plan, task: GatherTask, storage: Storage, asides: list[tuple[str | None, str]]) -> Manifest:
     """Gather the task's partitions, one after another, and write the rows for the next round."""
     began, cpu = time.monotonic(), time.process_time()
     segment = plan.segments[task.segment]
@@ -289,7 +306,6 @@ def _run_gather(plan: Plan, task: GatherTask, storage: Storage) -> Manifest:
     exchange = ExchangeFiles(storage, task.sources)
     results: list[pa.Table] = []
     files: dict[str, dict[str, Any]] = {}
-    asides: list[tuple[str | None, str]] = []
     for partition in task.partitions:
         rows = exchange.partition(partition)
         barrier.metrics.counters.clear()
@@ -318,7 +334,6 @@ def _run_gather(plan: Plan, task: GatherTask, storage: Storage) -> Manifest:
     )
     manifest.seconds = round(time.monotonic() - began, 3)
     manifest.cpu_seconds = round(time.process_time() - cpu, 3)
-    commit(storage, manifest, asides)
     return manifest
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from curation import cli
+from curation import cli, command_groups
 
 MODULE = """
 import typer
@@ -27,8 +27,8 @@ def weigh(name: str, twice: bool = False):
 def group(tmp_path, monkeypatch):
     (tmp_path / "weighing.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(cli.GROUPS, "scales", ("weighing", "Weigh things."))
-    monkeypatch.setitem(cli.GROUPS, "broken", ("no_such_module", "Cannot be loaded."))
+    monkeypatch.setitem(command_groups.GROUPS, "scales", ("weighing", "Weigh things."))
+    monkeypatch.setitem(command_groups.GROUPS, "broken", ("no_such_module", "Cannot be loaded."))
     yield
     sys.modules.pop("weighing", None)
 
@@ -55,7 +55,7 @@ def test_errors_of_a_group_are_told_in_one_line(group):
 
 
 def test_every_group_can_be_loaded_and_says_what_its_commands_do():
-    for name, (module, summary) in cli.GROUPS.items():
+    for name, (module, summary) in command_groups.GROUPS.items():
         code = f"from {module} import app\nfrom curation import cli; cli.app(['{name}', '--help'])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
