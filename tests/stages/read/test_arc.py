@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_warc import failures, http, numbers, page, read, read_path  # noqa: F401  (`read` is a fixture)
+from warc_archives import failures, http, numbers, page, read_path
 
 ADDRESS = b"93.184.216.34"
 VERSION_1 = b"1 0 Example\nURL IP-address Archive-date Content-type Archive-length\n\n"
@@ -58,7 +58,7 @@ FORMS = [Plain, Gzip, GzipStream]
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("version", [1, 2])
-def test_pages_become_documents(read, form, version):  # noqa: F811
+def test_pages_become_documents(read, form, version):
     records = [head(version), *(record(n, version) for n in range(5))]
     rows, stage = read(form.pack(records), form.suffix)
     assert numbers(rows) == [0, 1, 2, 3, 4] and failures(rows) == []
@@ -72,7 +72,7 @@ def test_pages_become_documents(read, form, version):  # noqa: F811
         assert [row["position"] for row in rows] == ends
 
 
-def test_records_that_are_no_pages(read):  # noqa: F811
+def test_records_that_are_no_pages(read):
     records = [
         head(),
         arc(b"20050304101112\n93.184.216.34\n", "dns:example.org", b"text/dns"),
@@ -90,7 +90,7 @@ def test_records_that_are_no_pages(read):  # noqa: F811
 
 @pytest.mark.parametrize("form", [Plain, Gzip])
 @pytest.mark.parametrize("what", ["line", "no number", "too short", "negative"])
-def test_a_bad_header_costs_one_record(read, form, what):  # noqa: F811
+def test_a_bad_header_costs_one_record(read, form, what):
     bad = {
         "line": b"http://example.org/2 " + page(2) + b"\n",
         "no number": record(2, length=b"many"),
@@ -105,7 +105,7 @@ def test_a_bad_header_costs_one_record(read, form, what):  # noqa: F811
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("extra", [3, 2000, 10**6, 10**15])
-def test_a_length_that_is_too_long_costs_nothing(read, form, extra):  # noqa: F811
+def test_a_length_that_is_too_long_costs_nothing(read, form, extra):
     long = record(2, length=b"%d" % (len(http(page(2))) + extra))
     rows, _ = read(form.pack([head(), record(0), record(1), long, record(3), record(4)]), form.suffix)
     assert numbers(rows) == [0, 1, 2, 3, 4]
@@ -113,7 +113,7 @@ def test_a_length_that_is_too_long_costs_nothing(read, form, extra):  # noqa: F8
 
 
 @pytest.mark.parametrize("damage", ["bits", "checksum", "garbage", "empty member"])
-def test_a_corrupt_member_costs_one_record(read, damage):  # noqa: F811
+def test_a_corrupt_member_costs_one_record(read, damage):
     members = [bytearray(gzip.compress(r, mtime=0)) for r in (head(), *(record(n) for n in range(5)))]
     if damage == "bits":
         members[3][200:260] = bytes(60)
@@ -130,14 +130,14 @@ def test_a_corrupt_member_costs_one_record(read, damage):  # noqa: F811
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("cut", [10, 700, 2500])
-def test_a_cut_file_keeps_what_is_there(read, form, cut):  # noqa: F811
+def test_a_cut_file_keeps_what_is_there(read, form, cut):
     data = form.pack([head(), *(record(n) for n in range(5))])
     rows, _ = read(data[:-cut], form.suffix)
     assert numbers(rows)[:3] == [0, 1, 2]
     assert failures(rows) or rows[-1]["truncated"] == "short_payload"
 
 
-def test_a_stream_that_breaks_keeps_the_records_before(read):  # noqa: F811
+def test_a_stream_that_breaks_keeps_the_records_before(read):
     records = [head(2), *(arc(http(page(n, 9000)), f"http://example.org/{n}", version=2) for n in range(60))]
     data = bytearray(GzipStream.pack(records))
     assert len(data) > 2 << 16  # it is decompressed in pieces of 64 KiB
@@ -165,14 +165,14 @@ def test_splits_give_the_rows_of_the_whole(tmp_path, form, split, damaged):
         assert len(numbers(whole)) >= 4
 
 
-def test_a_file_without_its_first_record(read):  # noqa: F811
+def test_a_file_without_its_first_record(read):
     """The piece of a file: its name says what it is."""
     for form in FORMS:
         rows, _ = read(form.pack([record(n) for n in range(3)]), form.suffix)
         assert numbers(rows) == [0, 1, 2]
 
 
-def test_pages_that_quote_records_are_pages(read):  # noqa: F811
+def test_pages_that_quote_records_are_pages(read):
     quoting = b"<html><body><pre>\n" + record(9)[:90] + b"\n" + head() + b"</pre></body></html>"
     rows, _ = read(b"".join([head(), arc(http(quoting), "http://example.org/0"), record(1)]), ".arc")
     assert numbers(rows) == [0, 1] and rows[0]["html"].encode() == quoting
