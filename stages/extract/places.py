@@ -19,12 +19,11 @@ from numba import njit
 
 from stages.extract.class_names import families
 from stages.extract.html_tags import wrapped
+from stages.extract.mark_attributes import FOR_PARSER, FOR_RULE
 from stages.extract.marks import (
     BLOCK,
     CHARS,
     DEPTH,
-    FOR_PARSER,
-    FOR_RULE,
     LINKED,
     MARKS,
     MOST,
