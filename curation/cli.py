@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from curation.command_groups import WithGroups
 from curation.errors import ConfigError, CurationError
@@ -177,6 +178,19 @@ def plan(
         )
     out.print(table)
     out.print("? is known when the steps before it are complete", style="dim")
+
+
+@app.command()
+def pipelines(config: Config = None) -> None:
+    """List the pipelines of a config file."""
+    from curation.config import pipeline_names
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("pipeline", "what it does"):
+        table.add_column(column)
+    for name, description in pipeline_names(config).items():
+        table.add_row(Text(name), Text(description))
+    out.print(table)
 
 
 @app.command()

@@ -114,7 +114,7 @@ def pipeline_names(path: str | None = None) -> dict[str, str]:
     """Name -> description of the pipelines in a config file."""
     file = find_config(path)
     source = Source(str(file), file.read_text(encoding="utf-8"))
-    return {k: str(v.get("description", "")) if isinstance(v, dict) else "" for k, v in _pipelines(source).items()}
+    return {str(k): str(v.get("description", "")) if isinstance(v, dict) else "" for k, v in _pipelines(source).items()}
 
 
 def _stage_items(raw: Any, source: Source, at: Location) -> Iterator[tuple[str, dict[str, Any], Location]]:

@@ -71,11 +71,6 @@ def lengths(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.int64).astype(np.float64))
 
 
-def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Dot products of two sets of quantized vectors, exact: float32, shape (len(a), len(b))."""
-    return a.astype(np.float32) @ b.astype(np.float32).T
-
-
 def nearest(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The centroid with the largest dot product for each vector, the first of equals (int64), and that product."""
     which, product = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.float32)

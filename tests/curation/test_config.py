@@ -133,6 +133,17 @@ def test_exit_codes_and_no_traceback(tmp_path):
     assert not (tmp_path / "out").exists(), "a mistake must not leave a folder"
 
 
+def test_the_pipelines_of_a_file(tmp_path):
+    assert "web archives" in command("pipelines").stdout.lower()
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("pipelines: {first: {description: 'keeps [all]', stages: [read_jsonl]}, second: {stages: []}}")
+    lines = command("pipelines", "--config", str(mine)).stdout.splitlines()[1:]
+    assert [line.split() for line in lines] == [["first", "keeps", "[all]"], ["second"]]
+    mine.write_text("pipeline: {}")
+    wrong = command("pipelines", "--config", str(mine))
+    assert wrong.returncode == 2 and "expected a mapping `pipelines:`" in wrong.stderr
+
+
 def test_the_catalogue_and_manual_pages():
     listed = command("stages")
     assert listed.returncode == 0 and "minhash_dedup" in listed.stdout
