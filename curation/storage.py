@@ -79,10 +79,10 @@ class Storage:
             file.write(json.dumps(data, indent=indent, ensure_ascii=False).encode())
 
     def read_json(self, name: str) -> Any:
-        """Parsed JSON, or None if the file is missing or not whole."""
+        """Parsed JSON, or None if the file is missing or not whole, or the folder is a file."""
         try:
             return json.loads(self.read(name))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
 
     def exists(self, name: str = "") -> bool:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from curation.errors import CurationError
+from curation.errors import ConfigError, CurationError
 from stages.pack.shards import MANIFEST, SCHEMA, PackedManifest, length_histogram, read_manifest
 from stages.pack.token_files import TokenFiles
 
@@ -371,7 +371,7 @@ def _hashes(code: np.ndarray, start: np.ndarray, data: pa.ChunkedArray, n: int, 
 
 
 def folders(path: str) -> list[str]:
-    """Packed folders at a path: itself, or those below it or below its `packed/`. CurationError if there are none."""
+    """Packed folders at a path: itself, or those below it or below its `packed/`. ConfigError if there are none."""
     fs, root = fsspec.core.url_to_fs(path)
     root = root.rstrip("/")
     if fs.exists(f"{root}/{MANIFEST}"):
@@ -380,4 +380,4 @@ def folders(path: str) -> list[str]:
         found = sorted(fs.glob(f"{root}/{inner}*/{MANIFEST}"))
         if found:
             return [f"{path.rstrip('/')}/{inner}{p.split('/')[-2]}" for p in found]
-    raise CurationError(f"{path}: no folder of packed rows, and none below it (no {MANIFEST})")
+    raise ConfigError(f"{path}: no folder of packed rows, and none below it (no {MANIFEST})")

@@ -11,6 +11,7 @@ folders into tar archives first.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from curation.documents import CORE, column_type, document_id
 from curation.stage import InputFile, Outcome, Reader, Split
+from stages.read.stored import open_stored
 
 _COLUMNS = ("member", "repository", "path", "code_language", "license", "license_source")
 #: Characters of a licence file or of metadata that are looked at.
@@ -56,14 +58,12 @@ class ReadCode(Reader, name="read_code"):
             yield _outcome(rows)
 
     def _records(self, split: Split) -> Iterator[dict[str, Any]]:
-        import fsspec
-
-        from stages.read.code_archives import BrokenArchive, Member, is_archive, members, package_name
+        from stages.read.code_archives import BrokenArchive, BrokenMember, Member, is_archive, members, package_name
 
         file = split.file
 
         def open_file() -> Any:
-            return fsspec.open(file.path, "rb").open()
+            return open_stored(file.path)
 
         if not is_archive(file.name):
             member = Member(file.name, file.size, 0, lambda: open_file().read())
@@ -75,7 +75,11 @@ class ReadCode(Reader, name="read_code"):
             licenses = _licenses(members(file.name, file.path, open_file))
             for member in members(file.name, file.path, open_file):
                 path = member.path.removeprefix("./").removeprefix(f"{repository}/")
-                yield self._row(split, member, repository, path, _nearest(licenses, member.path))
+                try:
+                    yield self._row(split, member, repository, path, _nearest(licenses, member.path))
+                except BrokenMember as error:
+                    about = {"failed": f"{error}".replace("\n", " ")[:300], "repository": repository, "path": path}
+                    yield _core(split, member.position, member.position) | about
         except BrokenArchive as error:
             where = f"{error.position}!"
             yield _core(split, where, error.position) | {
@@ -129,11 +133,15 @@ def _outcome(rows: list[dict[str, Any]]) -> Outcome:
 
 
 def _licenses(files: Iterator[Any]) -> dict[str, tuple[str, str]]:
-    """Folder -> (licence, source) of the licence texts and the metadata in a package."""
+    """Folder -> (licence, source) of the licence texts and the metadata in a package, as far as it can be read."""
+    from stages.read.code_archives import BrokenArchive, BrokenMember
+
     found: dict[str, tuple[str, str]] = {}
-    for member in files:
-        if member.size <= _LARGEST_NOTICE and _may_tell(member.path):
-            _note(found, member.path, member.read().decode("utf-8", "replace"))
+    with suppress(BrokenArchive):  # the reading of the documents comes to the same place, and says so
+        for member in files:
+            if member.size <= _LARGEST_NOTICE and _may_tell(member.path):
+                with suppress(BrokenMember):
+                    _note(found, member.path, member.read().decode("utf-8", "replace"))
     return found
 
 

@@ -10,6 +10,7 @@ rest. Holding all files until the licence is known would be quicker, and would t
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 import tarfile
 import tempfile
@@ -19,9 +20,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
+from stages.read.stored import DAMAGE
+from stages.read.tar_end import check_end
+
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".crate", ".gem")
 ZIP = (".zip", ".whl", ".jar", ".egg", ".nupkg")
 BUNDLE = (".bundle",)
+
+
+#: RuntimeError: a password is wanted; NotImplementedError: a method of packing that zipfile does not know.
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, struct.error, RuntimeError, NotImplementedError, *DAMAGE)
 
 
 class BrokenArchive(Exception):
@@ -32,9 +40,14 @@ class BrokenArchive(Exception):
         self.position = position
 
 
+class BrokenMember(Exception):
+    """A file of an archive that cannot be read, while those behind it may be."""
+
+
 @dataclass(frozen=True)
 class Member:
-    """A file of a package. `read()` gives its bytes. position: where it starts in the archive, or its number."""
+    """A file of a package. `read()` gives its bytes; BrokenArchive or BrokenMember if it cannot. position: where it
+    starts in the archive, or its number."""
 
     path: str
     size: int
@@ -79,15 +92,20 @@ def _of_tar(open_file: Callable[[], IO[bytes]]) -> Iterator[Member]:
                     continue
 
                 def read(info: tarfile.TarInfo = info) -> bytes:
-                    stream = archive.extractfile(info)
-                    data = stream.read() if stream is not None else b""
-                    if len(data) < info.size:
-                        raise tarfile.ReadError("the archive ends inside a file")
+                    try:
+                        stream = archive.extractfile(info)
+                        data = stream.read() if stream is not None else b""
+                        if len(data) < info.size:
+                            raise tarfile.ReadError("the archive ends inside a file")
+                    except _DAMAGE as error:
+                        raise BrokenArchive(f"{type(error).__name__}: {error}", info.offset) from error
                     return data
 
                 yield Member(info.name, info.size, info.offset, read)
                 archive.members = []  # type: ignore[attr-defined]  # all seen so far: it would grow
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            at = archive.offset
+            check_end(archive, file)
+    except _DAMAGE as error:
         raise BrokenArchive(f"{type(error).__name__}: {error}", at) from error
 
 
@@ -97,9 +115,17 @@ def _of_zip(open_file: Callable[[], IO[bytes]]) -> Iterator[Member]:
         with open_file() as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 at = info.header_offset
-                if not info.is_dir() and (info.external_attr >> 28) != 0xA:  # 0xA: a symbolic link
-                    yield Member(info.filename, info.file_size, at, lambda info=info: archive.read(info))  # type: ignore[misc]
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+                if info.is_dir() or (info.external_attr >> 28) == 0xA:  # 0xA: a symbolic link
+                    continue
+
+                def read(info: zipfile.ZipInfo = info) -> bytes:
+                    try:
+                        return archive.read(info)
+                    except _DAMAGE as error:
+                        raise BrokenMember(f"{type(error).__name__}: {error}") from error
+
+                yield Member(info.filename, info.file_size, at, read)
+    except _DAMAGE as error:
         raise BrokenArchive(f"{type(error).__name__}: {error}", at) from error
 
 

@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 from pydantic import Field
 
 from curation.documents import CORE, document_id
+from curation.errors import error_text
 from curation.stage import InputFile, Outcome, Reader, Split
+from stages.read.stored import DAMAGE, decompressed
 
 
 def _type(alias: str) -> pa.DataType:
@@ -26,15 +27,27 @@ def _type(alias: str) -> pa.DataType:
     return pa.type_for_alias(alias)
 
 
+def _skip_line(file: Any, most: int | None = None) -> int:
+    """Read to the end of the line, in pieces, or about so many bytes; how many it were."""
+    length = 0
+    while (most is None or length < most) and (piece := file.readline(1 << 20)):
+        length += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return length
+
+
 class ReadJsonl(Reader, name="read_jsonl"):
     """Reads JSON lines (`.jsonl`, also `.gz`, `.zst`, `.xz`, `.bz2`).
 
-    Every line is an object with the document's text under `text`. A line that is not one fails and goes to
-    quarantine with its byte offset; the lines around it are read.
+    Every line is an object with the document's text under `text`. A line that is not one, or is longer than
+    `max_line_mb`, fails and goes to quarantine with its byte offset; the lines around it are read. Where a compressed
+    file is damaged or cut off, one record fails in place of the rest.
     """
 
     text: str = Field("text", description="Key of the text.")
     url: str = Field("url", description="Key of the address, if there is one.")
+    max_line_mb: int = Field(256, ge=1, le=2000, description="Longer lines fail, unread: they may be anything.")
     columns: dict[str, str] = Field(
         {},
         description="More keys to read as columns: name -> type (`string`, `float`, `int64`, `bool`, `list<float>`).",
@@ -47,55 +60,89 @@ class ReadJsonl(Reader, name="read_jsonl"):
         self.adds()
 
     def splittable(self, file: InputFile) -> bool:
-        return not file.name.endswith((".gz", ".zst", ".xz", ".bz2"))
+        return not file.name.lower().endswith((".gz", ".zst", ".xz", ".bz2"))
 
-    def _lines(self, split: Split) -> Iterator[tuple[int, bytes]]:
-        """(byte offset, line) of the lines that start in the split, without empty ones."""
-        whole = not self.splittable(split.file)
-        with fsspec.open(split.file.path, "rb", compression="infer" if whole else None) as file:
+    def _lines(self, split: Split) -> Iterator[tuple[int, bytes | None]]:
+        """(byte offset, line) of the lines that start in the split, without empty ones; null for one too long."""
+        whole, limit = not self.splittable(split.file), self.max_line_mb << 20
+        with decompressed(split.file.path) as file:
             position = 0 if whole else split.start
             if position:
                 file.seek(position - 1)
-                position += len(file.readline()) - 1  # the line that runs into the split belongs to the one before
+                # The line that runs into the split belongs to the one before.
+                position += _skip_line(file, split.end - position + 1) - 1
             while whole or position < split.end:
-                line = file.readline()
+                line = file.readline(limit + 1)
                 if not line:
                     return
-                if line.strip():
+                length = len(line)
+                if length > limit and not line.endswith(b"\n"):
+                    length += _skip_line(file)
+                    yield position, None
+                elif line.strip():
                     yield position, line
-                position += len(line)
+                position += length
 
     def read(self, split: Split, batch_rows: int, batch_bytes: int) -> Iterator[Outcome]:
         kinds = self.adds()
         rows: list[dict[str, Any]] = []
         errors: list[str | None] = []
         size = 0
-        for position, line in self._lines(split):
+        for position, line, broken in self._until_broken(split):
+            key = f"unreadable {position}" if broken else position
             row: dict[str, Any] = {
-                "id": document_id(split.source, split.file.name, position),
+                "id": document_id(split.source, split.file.name, key),
                 "source": split.source,
                 "file": split.file.name,
                 "position": position,
             }
-            error = None
-            try:
-                data = json.loads(line)
-                if not isinstance(data, dict) or not isinstance(data.get(self.text), str):
-                    raise ValueError(f"no string under the key '{self.text}'")
-                data[self.text].encode()  # a lone surrogate (\ud800) is no text
-                row |= {"text": data[self.text], "url": data.get(self.url)}
-                for name, kind in kinds.items():
-                    row[name] = pa.scalar(data.get(name), kind).as_py()
-            except (ValueError, TypeError, pa.ArrowException) as problem:
-                error = f"line at byte {position}: {problem}"
+            error = broken
+            if line is not None:
+                error = self._parse(line, row, kinds)
+                size += len(line)
+            elif not broken:
+                error = f"the line is longer than max_line_mb {self.max_line_mb}"
             rows.append(row)
-            errors.append(error)
-            size += len(line)
+            errors.append(f"{error} (byte {position})" if error else None)
             if len(rows) >= batch_rows or size >= batch_bytes:
                 yield self._outcome(rows, errors, kinds)
                 rows, errors, size = [], [], 0
         if rows:
             yield self._outcome(rows, errors, kinds)
+
+    def _until_broken(self, split: Split) -> Iterator[tuple[int, bytes | None, str | None]]:
+        """(byte offset, line, null) of each line, and where the file breaks off (offset behind the last, null, why)."""
+        end = 0
+        try:
+            for position, line in self._lines(split):
+                end = position + len(line or b"")
+                yield position, line, None
+        except DAMAGE as error:
+            yield end, None, f"the file breaks off: {error_text(error, 200)}"
+
+    def _parse(self, line: bytes, row: dict[str, Any], kinds: dict[str, pa.DataType]) -> str | None:
+        """Fill in a row from its line; what is wrong with the line, if something is."""
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return f"no JSON: {error_text(error, 200)}"
+        if not isinstance(data, dict) or not isinstance(data.get(self.text), str):
+            return f"no string under the key '{self.text}'"
+        try:
+            data[self.text].encode()
+        except UnicodeEncodeError as error:  # a lone surrogate (\ud800) is no text
+            return f"no text: {error_text(error, 200)}"
+        found = {"text": data[self.text]}
+        for name, kind in ({"url": pa.string()} | kinds).items():
+            key = self.url if name == "url" else name
+            value = data.get(key)
+            try:
+                plain = value is None or (kind == pa.string() and isinstance(value, str) and value.isascii())
+                found[name] = value if plain else pa.scalar(value, kind).as_py()
+            except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
+                return f"the key '{key}' is no {kind}: {error_text(error, 200)}"
+        row |= found
+        return None
 
     def _outcome(self, rows: list[dict], errors: list[str | None], kinds: dict[str, pa.DataType]) -> Outcome:
         types = {name: column.type for name, column in CORE.items()} | kinds

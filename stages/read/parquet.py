@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +21,7 @@ from pydantic import Field
 from curation.documents import COLUMNS, CORE, document_id
 from curation.errors import ConfigError
 from curation.stage import InputFile, Outcome, Reader, Split
+from stages.read.stored import open_stored
 
 
 class ReadParquet(Reader, name="read_parquet"):
@@ -57,13 +57,13 @@ class ReadParquet(Reader, name="read_parquet"):
 
     def read(self, split: Split, batch_rows: int, batch_bytes: int) -> Iterator[Outcome]:
         try:
-            with fsspec.open(split.file.path, "rb") as file:
+            with open_stored(split.file.path) as file:
                 parquet = pq.ParquetFile(file)
                 names = self._names(parquet.schema_arrow)
                 yield from self._groups(split, parquet, names, batch_rows, batch_bytes)
         except (OSError, pa.ArrowException, ValueError) as error:
             if split.index == 0:  # every split meets it; one says so
-                yield self._failed(split, 0, f"{split.file.name}: {error}")
+                yield self._failed(split, 0, str(error))
 
     def _names(self, schema: pa.Schema) -> dict[str, str]:
         """Column of a document -> column of the file. ValueError if there is no column of text."""
@@ -94,7 +94,9 @@ class ReadParquet(Reader, name="read_parquet"):
                         done += part.num_rows
                         yield from _bounded(table, batch_bytes)
                 except (OSError, pa.ArrowException) as error:
-                    yield self._failed(split, done, f"row group {group}, rows {done} to {end - 1}: {error}")
+                    yield self._failed(
+                        split, done, f"rows cannot be read: row group {group}, rows {done} to {end - 1}: {error}"
+                    )
             row = end
 
     def _documents(self, split: Split, row: int, part: pa.Table, names: dict[str, str]) -> pa.Table:

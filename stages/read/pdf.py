@@ -20,6 +20,8 @@ from pydantic import Field
 from curation.documents import CORE, column_type, document_id
 from curation.errors import error_text
 from curation.stage import InputFile, Outcome, Reader, Split
+from stages.read.stored import DAMAGE, open_stored
+from stages.read.tar_end import check_end
 
 _COLUMNS = ("content", "member", "truncated")
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -55,11 +57,8 @@ class ReadPdf(Reader, name="read_pdf"):
 
     def _records(self, split: Split) -> Iterator[tuple[str | None, int, int, bytes | None, str | None]]:
         """(member, position, size, bytes or null if too large, error) of the records in the split."""
-        import fsspec
-
         limit = int(self.max_mb * (1 << 20))
-        fs, path = fsspec.core.url_to_fs(split.file.path)
-        with fs.open(path, "rb") as file:
+        with open_stored(split.file.path) as file:
             if not split.file.name.lower().endswith(_TAR):
                 size = split.file.size
                 yield None, 0, size, file.read() if size <= limit else None, None
@@ -82,7 +81,9 @@ class ReadPdf(Reader, name="read_pdf"):
                             raise tarfile.ReadError("the archive ends inside the file")
                         yield member.name, at, member.size, content, None
                         archive.members = []  # type: ignore[attr-defined]  # all members seen: it would grow
-            except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                    at = archive.offset
+                    check_end(archive, file)
+            except (tarfile.TarError, *DAMAGE) as error:
                 if split.start <= at < split.end or not self.splittable(split.file):
                     what = error_text(error, 200)
                     yield None, at, 0, None, f"{what} (at byte {at} of the archive)"

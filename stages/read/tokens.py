@@ -14,17 +14,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from curation.documents import CORE, column_type
+from curation.documents import CORE, column_type, document_id
 from curation.errors import ConfigError, CurationError
 from curation.stage import InputFile, Outcome, Reader, Split
 from stages.pack.token_files import identity
 from stages.read.parquet import alias_type, first_byte, listed_type
+from stages.read.stored import StorageError, open_stored
 
 _COUNTS = ("n_tokens", "n_bytes", "token_file")
 
@@ -37,8 +37,8 @@ class ReadTokens(Reader, name="read_tokens"):
     beside `tokens/`. A column that neither has is null.
 
     The files' ids must have been made by `tokenizer`; a file made by another one stops the run. What cannot be read
-    fails as one record: a file that is no parquet or lacks a column, or a `documents/` file that is not of the same
-    run.
+    fails as one record: a file that is no parquet or lacks a column; a row group that is damaged, or whose documents
+    in `documents/` are not of the same run.
     """
 
     split_mb: int = Field(
@@ -65,7 +65,7 @@ class ReadTokens(Reader, name="read_tokens"):
     def read(self, split: Split, batch_rows: int, batch_bytes: int) -> Iterator[Outcome]:
         path = split.file.path
         try:
-            with fsspec.open(path, "rb") as file:
+            with open_stored(path) as file:
                 parquet = pq.ParquetFile(file)
                 schema = parquet.schema_arrow
                 missing = [name for name in ("input_ids", "n_tokens", "doc_id") if name not in schema.names]
@@ -80,7 +80,7 @@ class ReadTokens(Reader, name="read_tokens"):
                 yield from self._rows(split, parquet, batch_rows)
         except (OSError, pa.ArrowException, ValueError) as error:
             if split.index == 0:  # every split meets it; one says so
-                yield self._failed(split, str(error))
+                yield self._failed(split, 0, str(error))
 
     def _rows(self, split: Split, parquet: pq.ParquetFile, batch_rows: int) -> Iterator[Outcome]:
         """The row groups that start in the split."""
@@ -93,10 +93,15 @@ class ReadTokens(Reader, name="read_tokens"):
             for group in range(parquet.num_row_groups):
                 about = parquet.metadata.row_group(group)
                 if split.start <= first_byte(about) < split.end:
-                    table = parquet.read_row_group(group, columns=here)
-                    table = documents.added_to(table, row)
-                    for start in range(0, table.num_rows, batch_rows):
-                        yield Outcome(self._documents(split, row + start, table.slice(start, batch_rows)))
+                    try:
+                        table = parquet.read_row_group(group, columns=here)
+                        docs = self._documents(split, row, documents.added_to(table, row))
+                    except (OSError, pa.ArrowException, ValueError) as error:
+                        last = row + about.num_rows - 1
+                        yield self._failed(split, row, f"rows cannot be read: {row} to {last}: {error}")
+                    else:
+                        for start in range(0, docs.num_rows, batch_rows):
+                            yield Outcome(docs.slice(start, batch_rows))
                 row += about.num_rows
 
     def _documents(self, split: Split, row: int, part: pa.Table) -> pa.Table:
@@ -114,12 +119,17 @@ class ReadTokens(Reader, name="read_tokens"):
         }
         return pa.table(columns)
 
-    def _failed(self, split: Split, error: str) -> Outcome:
-        """One record that stands for the file."""
+    def _failed(self, split: Split, row: int, error: str) -> Outcome:
+        """One record that stands for what could not be read."""
         types = {name: column.type for name, column in CORE.items()} | self.adds()
-        values = {"id": f"unreadable {split.file.name}", "source": split.source, "file": split.file.name, "position": 0}
+        values = {
+            "id": document_id(split.source, split.file.name, f"unreadable {row}"),
+            "source": split.source,
+            "file": split.file.name,
+            "position": row,
+        }
         table = pa.table({name: pa.array([values.get(name)], kind) for name, kind in types.items()})
-        return Outcome(table, failed=pa.array([f"{split.file.name}: {error}".replace("\n", " ")[:300]]))
+        return Outcome(table, failed=pa.array([error.replace("\n", " ")[:300]]))
 
 
 class _Beside:
@@ -132,9 +142,13 @@ class _Beside:
         self._parquet: pq.ParquetFile | None = None
 
     def __enter__(self) -> _Beside:
-        fs, name = fsspec.core.url_to_fs(self._path)
-        if self._columns and "/documents/" in self._path and fs.exists(name):
-            self._handle = fs.open(name, "rb")
+        if self._columns and "/documents/" in self._path:
+            try:
+                self._handle = open_stored(self._path)
+            except StorageError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+                return self
             self._parquet = pq.ParquetFile(self._handle)
             self._columns = [c for c in self._columns if c in self._parquet.schema_arrow.names]
         return self

@@ -22,6 +22,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from stages.read.stored import StorageError
+
 PIECE = 1 << 16  # bytes given to the decompressor at a time
 PRODUCT = 1 << 22  # bytes taken from it at a time, at most: bounds what a decompression bomb can do
 CHUNK = 1 << 20  # bytes read from the file at a time
@@ -33,10 +35,6 @@ class Broken(Exception):
     def __init__(self, message: str, cut: bool = False) -> None:
         super().__init__(message)
         self.cut = cut
-
-
-class StorageError(Exception):
-    """The file could not be read. That is no damage in it: it may well be readable the next time."""
 
 
 class StoredFile:

@@ -78,7 +78,7 @@ def test_a_source_column_and_columns_that_a_file_lacks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(b"", "broken.parquet"), (b"PAR1 not really", "broken.parquet"), (None, "'text' is int64")]
+    ("content", "problem"), [(b"", "size is 0 bytes"), (b"PAR1 not really", "magic bytes"), (None, "'text' is int64")]
 )
 def test_a_file_that_is_none_fails_once(tmp_path, content, problem):
     path = tmp_path / "broken.parquet"

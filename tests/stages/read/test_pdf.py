@@ -43,6 +43,21 @@ def archive(path, mode="w", count=30):
             tar.addfile(info, io.BytesIO(data))
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_damaged_header_does_not_end_an_archive_without_a_word(tmp_path, mode):
+    path = tmp_path / "papers.tar"
+    archive(path, "w", count=12)
+    data = bytearray(path.read_bytes())
+    with tarfile.open(path) as whole:
+        place = whole.getmembers()[7].offset
+    data[place + 5 : place + 100] = b"\xaa" * 95
+    packed = path if mode == "w" else tmp_path / "papers.tar.gz"
+    packed.write_bytes(gzip.compress(data) if mode == "w:gz" else data)
+    *before, last = read(ReadPdf(), packed)
+    assert len(before) == 6 and not any(row["failed"] for row in before)
+    assert f"byte {place} is no header of a file" in last["failed"]
+
+
 def test_the_first_and_last_bytes_tell_what_a_file_is():
     whole = (EXAMPLES / "two-columns.pdf").read_bytes()
     assert is_pdf(whole) and problem(whole) is None and not is_cut(whole)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import random
 import subprocess
 import tarfile
 import zipfile
@@ -120,12 +121,64 @@ def test_a_broken_archive_is_read_up_to_the_break(tmp_path):
     plain = gzip.decompress((tmp_path / "p-1.0.tar.gz").read_bytes())
     (tmp_path / "p.tar").write_bytes(plain[:3000])
     rows = read(tmp_path / "p.tar")
-    assert [bool(r["failed"]) for r in rows][-1] and "at " in rows[-1]["failed"]
+    assert [bool(r["failed"]) for r in rows] == [False, False, False, True] and "at " in rows[-1]["failed"]
+    assert rows[0]["path"] == "p-1.0/LICENSE" and rows[1]["text"] == FILES["src/a.py"] and rows[1]["license"] == "mit"
+    headless = bytearray(plain)
+    headless[2048 : 2048 + 100] = b"\xaa" * 100  # the header of the third file
+    (tmp_path / "h.tar").write_bytes(headless)
+    rows = read(tmp_path / "h.tar")
+    assert [bool(r["failed"]) for r in rows] == [False, False, True] and "at byte 2048" in rows[-1]["failed"]
     (tmp_path / "p.zip").write_bytes(b"PK\3\4 no")
     (tmp_path / "p.bundle").write_bytes(b"no bundle")
     for name in ("p.zip", "p.bundle"):
         (row,) = read(tmp_path / name)
         assert row["failed"]
+
+
+def noisy(path, kind):
+    """A package of five files that do not compress."""
+    rng = random.Random(3)
+    files = {f"p-1.0/{i}.py": "".join(f"# {rng.getrandbits(400):x}\n" for _ in range(60)).encode() for i in range(5)}
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    else:
+        with tarfile.open(path, f"w:{kind}") as archive:
+            for name, data in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    return files
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_a_damaged_compressed_archive_is_read_up_to_the_damage(tmp_path, kind, damage):
+    path = tmp_path / f"p-1.0.tar.{kind}"
+    files = noisy(path, kind)
+    data = path.read_bytes()
+    at = len(data) * 2 // 3
+    path.write_bytes(data[:at] + (b"" if damage == "cut" else b"\xaa" * 64 + data[at + 64 :]))
+    *kept, last = read(path)
+    assert last["failed"] and not any(r["failed"] for r in kept)
+    whole = [r["text"].encode() for r in kept if not r["dropped"]]
+    # In a gzip file nothing but its checksum may tell of the damage: the file in which it lies can be among those kept.
+    sure = len(whole) if kind != "gz" or damage == "cut" else 3
+    assert whole[:sure] == list(files.values())[:sure]
+    assert kept or kind != "gz"  # the others unpack a block at a time
+
+
+def test_a_damaged_file_of_a_zip_archive_costs_itself(tmp_path):
+    path = tmp_path / "p-1.0.zip"
+    files = noisy(path, "zip")
+    data = bytearray(path.read_bytes())
+    place = zipfile.ZipFile(path).infolist()[2].header_offset
+    data[place + 200 : place + 210] = b"\xaa" * 10
+    path.write_bytes(data)
+    rows = read(path)
+    assert [bool(r["failed"]) for r in rows] == [False, False, True, False, False] and rows[2]["path"] == "2.py"
+    assert [r["text"].encode() for r in rows if not r["failed"]] == [d for n, d in files.items() if "/2." not in n]
 
 
 @pytest.mark.parametrize(

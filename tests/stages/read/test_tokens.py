@@ -5,7 +5,7 @@ import pytest
 from made_up_shards import METADATA, made_up
 
 from curation.errors import ConfigError, CurationError
-from curation.stage import InputFile
+from curation.stage import InputFile, Split
 from stages.read.tokens import ReadTokens
 
 
@@ -54,6 +54,28 @@ def test_labels_come_from_the_documents_beside(tmp_path, token_shards):
     pq.write_table(documents.slice(1), tmp_path / "documents" / "00000.parquet")
     failed = read(path, labels=["language", "domain"])[-1].failed
     assert "does not hold the documents of this token shard" in failed[0].as_py()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_damaged_row_group_costs_itself_in_any_split(tmp_path, token_shards, first):
+    path = token_shards(tmp_path / "t.parquet", made_up(300, 1), group=100)
+    group = pq.ParquetFile(path).metadata.row_group(1)
+    column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "doc_id")
+    start = column.dictionary_page_offset or column.data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + 30] = b"\xff" * 30
+    path.write_bytes(data)
+
+    def splits(reader, file):
+        return [Split(file, "web", first, 0, file.size)]
+
+    outcomes = read(path, splits=splits)
+    (failed,) = [o for o in outcomes if o.failed is not None]
+    assert "rows cannot be read: 100 to 199" in failed.failed[0].as_py() and failed.docs["position"].to_pylist() == [
+        100
+    ]
+    kept = table([o for o in outcomes if o.failed is None])
+    assert kept["position"].to_pylist() == [*range(100), *range(200, 300)]
 
 
 def test_files_that_are_no_token_shards_fail_as_one_record(tmp_path, token_shards):
