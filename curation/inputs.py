@@ -37,8 +37,9 @@ def _match(pattern: str) -> list[tuple[str, str, dict[str, Any]]]:
     """(full path, name, info) of the files a pattern matches; a folder means every file below it."""
     try:
         fs, path = fsspec.core.url_to_fs(os.path.expanduser(pattern) if "://" not in pattern else pattern)
+        local = isinstance(fs, LocalFileSystem)
         wild = _WILD.search(path)
-        if wild:
+        if wild and not (local and os.path.exists(path)):  # `notes[1].jsonl` may be just that
             root = path[: wild.start()].rpartition("/")[0]
             found = fs.glob(path, detail=True)
         elif fs.isdir(path):
@@ -49,7 +50,6 @@ def _match(pattern: str) -> list[tuple[str, str, dict[str, Any]]]:
         return []
     except (ValueError, ImportError, OSError) as error:
         raise ConfigError(f"input '{pattern}': {error}") from error
-    local = isinstance(fs, LocalFileSystem)
     return [
         (p if local else fs.unstrip_protocol(p), p[len(root) :].lstrip("/"), info)
         for p, info in found.items()
