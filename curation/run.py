@@ -185,10 +185,27 @@ class Run:
         self.watcher.step(name, len(tasks), len(done), sum(t.bytes_in for t in tasks if isinstance(t, ShardTask)))
         for manifest in done.values():
             self._count(manifest, fresh=False)
-        failures: list[Failure] = []
         missing = [task for task in tasks if task.name not in done]
         if missing and not self.executed:
             self.storage.write_json("run.json", describe(self.plan, "running"), indent=1)
+        try:
+            failures = self._execute_tasks(missing, done)
+            if failures:
+                detail = f"\n{failures[0].trace}" if failures[0].trace else ""
+                raise CurationError(
+                    f"{len(failures)} of {len(tasks)} tasks failed in {name}, the others are committed; "
+                    f"the first: {failures[0].task}: {failures[0].error}{detail}"
+                )
+            self._judge(1)
+        finally:  # also of a run that stops here, so that what it dropped can be looked at
+            ordered = [done[task.name] for task in tasks if task.name in done]
+            self.manifests += ordered
+            self.steps.append(step_numbers(name, segment, ordered))
+        return ordered
+
+    def _execute_tasks(self, missing: Sequence[Task], done: dict[str, Manifest]) -> list[Failure]:
+        """Run tasks, adding their manifests to `done`; those that failed."""
+        failures: list[Failure] = []
         with closing(self.executor.run(self.plan, missing)) as results:  # an error here ends the tasks in flight
             for result in results:
                 if isinstance(result, Failure):
@@ -208,17 +225,7 @@ class Run:
                 done[result.task] = result
                 self._count(result, fresh=True)
                 self._judge(JUDGED_AFTER)
-        if failures:
-            detail = f"\n{failures[0].trace}" if failures[0].trace else ""
-            raise CurationError(
-                f"{len(failures)} of {len(tasks)} tasks failed in {name}, the others are committed; "
-                f"the first: {failures[0].task}: {failures[0].error}{detail}"
-            )
-        self._judge(1)
-        ordered = [done[task.name] for task in tasks]
-        self.manifests += ordered
-        self.steps.append(step_numbers(name, segment, ordered))
-        return ordered
+        return failures
 
     def _must_redo(self, manifest: Manifest) -> bool:
         """After a run that stopped for a stage's failures, tasks in which that stage failed are tried again."""

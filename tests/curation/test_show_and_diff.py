@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from curation import cli
 from curation.corpus import Corpus
 from curation.diff import difference
+from curation.errors import CurationError
 from curation.show import matches
 
 
@@ -117,6 +118,24 @@ def test_diff_says_what_became_of_every_document(web_run, other):
     )
     assert "gopher_quality: gopher_too_few_alphabetic_words  kept" in text
     assert json.loads(ask("diff", web_run, other, "--json"))["totals"]["gained"] == len(gained)
+
+
+def test_a_run_that_stopped_can_be_asked_what_it_lost(corpus, pipeline, run, tmp_path):
+    """The error of a run that fails for too many failures names the folder that holds them; so must the questions."""
+    corpus("a.jsonl", ["spam spam", "eggs", "raise bacon"])
+    with pytest.raises(CurationError, match="quarantine holds them"):
+        run(
+            pipeline(
+                ["stages_at_fault:Length", {"stages_at_fault:DropWord": {"word": "spam"}}, "stages_at_fault:Fails"]
+            )
+        )
+    out = str(tmp_path / "out")
+    totals, reasons, _ = matches(out, "true", 9)
+    assert totals == {"kept": 1, "dropped": 1, "failed": 1, "tokens": 0} and reasons["has_word"] == 1
+    assert "1 failed" in ask("show", out, "--where", "failed")
+    ask("report", out)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "has_word" in page and "cannot take: raise bacon" in page
 
 
 def test_diff_of_other_inputs_failures_and_texts(corpus, pipeline, run, tmp_path):
