@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from curation.errors import ConfigError
+from stages.read.stored import DAMAGE
 
 
 @dataclass(frozen=True)
@@ -213,14 +214,18 @@ def _rows(path: str, keys: list[str]) -> Iterator[Row]:
                     return
                 for number, row in enumerate(data if isinstance(data, list) else [data]):
                     yield _object(row, f"{path}, item {number}")
-    except (ValueError, csv.Error) as error:
+    except (*DAMAGE, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
 
 
 def _lines(lines: Iterable[str], path: str) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield _object(json.loads(line), f"{path}:{number}")
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ConfigError(f"{path}:{number}: no JSON: {error}") from error
+            yield _object(row, f"{path}:{number}")
 
 
 def _object(row: Any, where: str) -> Row:

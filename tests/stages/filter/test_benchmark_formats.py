@@ -1,6 +1,7 @@
 """Benchmark files in every format, as given and as published."""
 
 import csv
+import gzip
 import json
 import random
 
@@ -163,3 +164,22 @@ def test_a_folder_of_files_is_one_benchmark(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no file in it ends in"):
         list(read_parts(str(tmp_path / "empty")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", b'{"question": "x"}\n\n{broken\n', "a.jsonl:3: no JSON"),
+        ("a.jsonl", b"[1]\n", "a.jsonl:1: expected an object, found list"),
+        ("a.json", b'[{"question": "x"}, 5]', "a.json, item 1: expected an object"),
+        ("a.jsonl.gz", b"nothing that is packed", "a.jsonl.gz: cannot be read: Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(b'{"question": "x"}\n' * 500)[:-12], "a.jsonl.gz: cannot be read"),
+        ("a.parquet", b"PAR1 nothing", "a.parquet: cannot be read"),
+        ("a.jsonl", b"\xff\xfe\xff", "a.jsonl: cannot be read"),
+    ],
+)
+def test_damage_names_file_and_line(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError) as raised:
+        list(read_parts(str(tmp_path / name), question="question"))
+    assert said in str(raised.value) and "\n" not in str(raised.value)
