@@ -213,7 +213,9 @@ class Reader(Stage):
     A reader yields an `Outcome` per batch in which every record it met is a row: documents, records it passed over
     (`dropped`, with a reason and no text) and records it could not read (`failed`). Rows carry the core columns
     `id, url, source, file, position` and what `adds()` declares. A broken file ends in a `failed` row that says
-    where; it never ends in an exception.
+    where; it never ends in an exception. A storage that fails does: the task is not committed, and the next run reads
+    the file again. What rows failed of is counted by the error's words before a colon or bracket; what differs from
+    row to row belongs behind them.
     """
 
     split_mb: int = Field(64, ge=1, description="most of one file that a task reads, MiB as stored")

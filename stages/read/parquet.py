@@ -93,7 +93,7 @@ class ReadParquet(Reader, name="read_parquet"):
                         table = self._documents(split, done, pa.table(part), names)
                         done += part.num_rows
                         yield from _bounded(table, batch_bytes)
-                except (OSError, pa.ArrowException) as error:
+                except (OSError, pa.ArrowException, ValueError) as error:
                     yield self._failed(
                         split, done, f"rows cannot be read: row group {group}, rows {done} to {end - 1}: {error}"
                     )
