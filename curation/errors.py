@@ -37,6 +37,13 @@ class CorruptFile(CurationError):
         return type(self), (self.name,)
 
 
+class StorageError(Exception):
+    """An input could not be read. That is no damage in it: it may well be readable the next time.
+
+    No OSError, which decompressors raise, or take for their own.
+    """
+
+
 def error_text(error: BaseException, most: int = 300) -> str:
     """`ValueError: message` on one line of at most so many characters."""
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:most]

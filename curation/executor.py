@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.corpus import Manifest
-from curation.errors import CorruptFile, CurationError
+from curation.errors import CorruptFile, CurationError, StorageError
 from curation.plan import GatherTask, Plan, Task
 from curation.task import close_runners, run_task
 
@@ -53,6 +53,8 @@ def attempt(plan: Plan, task: Task, url: str, inline: bool = False) -> Manifest 
         return Failure(task.name, str(error), fatal=True)
     except OSError as error:
         return Failure(task.name, f"{type(error).__name__}: {error}", fatal=error.errno == 28)  # ENOSPC
+    except StorageError as error:
+        return Failure(task.name, str(error))
     except Exception as error:
         return Failure(task.name, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 

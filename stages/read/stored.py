@@ -15,17 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from curation.errors import StorageError
+
 #: What decompressors and parsers raise for content that is damaged or cut off. A StorageError is none of these.
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 #: Bytes read from storage at least; a line or a member's head are smaller.
 BUFFER = 1 << 18
-
-
-class StorageError(Exception):
-    """The file could not be read. That is no damage in it: it may well be readable the next time.
-
-    No OSError, which decompressors raise, or take for their own.
-    """
 
 
 class _Raw(io.RawIOBase):

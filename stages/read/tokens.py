@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from curation.documents import CORE, column_type, document_id
-from curation.errors import ConfigError, CurationError
+from curation.errors import ConfigError, CurationError, StorageError
 from curation.stage import InputFile, Outcome, Reader, Split
 from stages.pack.token_files import identity
 from stages.read.parquet import alias_type, first_byte, listed_type
-from stages.read.stored import StorageError, open_stored
+from stages.read.stored import open_stored
 
 _COUNTS = ("n_tokens", "n_bytes", "token_file")
 

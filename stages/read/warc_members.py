@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from stages.read.stored import StorageError
+from curation.errors import StorageError
 
 PIECE = 1 << 16  # bytes given to the decompressor at a time
 PRODUCT = 1 << 22  # bytes taken from it at a time, at most: bounds what a decompression bomb can do

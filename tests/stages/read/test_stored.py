@@ -12,12 +12,12 @@ from made_up_shards import made_up
 from test_pdf import archive
 from test_read_code import pack
 
+from curation.errors import StorageError
 from curation.stage import InputFile, Split
 from stages.read.code import ReadCode
 from stages.read.jsonl import ReadJsonl
 from stages.read.parquet import ReadParquet
 from stages.read.pdf import ReadPdf
-from stages.read.stored import StorageError
 from stages.read.tokens import ReadTokens
 from stages.read.warc import ReadWarc
 

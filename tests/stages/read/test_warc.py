@@ -19,8 +19,8 @@ from warc_archives import (
 )
 
 from curation.documents import CORE, column_type
+from curation.errors import StorageError
 from curation.stage import InputFile, Split
-from stages.read.stored import StorageError
 from stages.read.warc import ReadWarc
 from stages.read.warc_members import StoredFile
 from stages.read.warc_records import read_records
