@@ -105,14 +105,14 @@ def test_a_killed_rank_is_started_again_and_ends_as_if_nothing_had_been(corpus, 
         [*command, str(path)], **quiet, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     )
     try:
-        end, killed = time.monotonic() + 300, None
+        end, killed = time.monotonic() + 900, None  # on a busy machine workers take minutes to start
         while time.monotonic() < end and killed is None and running.poll() is None:
             time.sleep(0.02)
             if max(losses(output), default=0) >= 8:
                 ranks = next(line["ranks"] for line in read_log(output) if line.get("event") == "start")
                 killed = psutil.Process(ranks[1]["pid"])
                 killed.send_signal(signal.SIGKILL)
-        said, _ = running.communicate(timeout=400)
+        said, _ = running.communicate(timeout=900)
     finally:
         running.kill()
     assert killed is not None and running.returncode == 0, said[-3000:]
