@@ -119,6 +119,36 @@ def read_name(page: np.ndarray, at: int) -> tuple[int, int]:
 
 
 @njit(nogil=True, cache=True)
+def read_attribute(page: np.ndarray, at: int) -> tuple[int, int, int, int]:
+    """The attribute that starts at `at`: where its name ends, where its value starts and ends, without quotation marks,
+    and where it ends with them, which may be behind the page's end. Without a value all four are the name's end.
+    """
+    n, end = len(page), at
+    while end < n and not is_space(page[end]) and page[end] != 62 and page[end] != 47:
+        if page[end] == 61 and end > at:
+            break
+        end += 1
+    name_end = end
+    while end < n and is_space(page[end]):
+        end += 1
+    if end >= n or page[end] != 61:
+        return name_end, name_end, name_end, name_end
+    end += 1
+    while end < n and is_space(page[end]):
+        end += 1
+    if end < n and (page[end] == 34 or page[end] == 39):
+        value = end + 1
+        end = value
+        while end < n and page[end] != page[value - 1]:
+            end += 1
+        return name_end, value, end, end + 1
+    value = end
+    while end < n and not is_space(page[end]) and page[end] != 62:
+        end += 1
+    return name_end, value, end, end
+
+
+@njit(nogil=True, cache=True)
 def read_attributes(page: np.ndarray, at: int, name: int, hashed: bool) -> tuple[int, int, int, bool]:
     """From behind a tag's name on: how many attributes, if wanted a hash of all the tag (else the name), where the tag
     ends, and whether in `/>`.
@@ -134,36 +164,10 @@ def read_attributes(page: np.ndarray, at: int, name: int, hashed: bool) -> tuple
             continue
         slash = False
         attributes += 1
-        begin = at
-        while (
-            at < n and not is_space(page[at]) and page[at] != 62 and page[at] != 47 and (page[at] != 61 or at == begin)
-        ):
-            at += 1
+        name_end, value, value_end, end = read_attribute(page, at)
         if hashed:
-            tag = _hashed(page, begin, at, tag)
-        value = at
-        while value < n and is_space(page[value]):
-            value += 1
-        if value >= n or page[value] != 61:
-            continue
-        at = value + 1
-        while at < n and is_space(page[at]):
-            at += 1
-        if at < n and (page[at] == 34 or page[at] == 39):
-            quote = page[at]
-            at += 1
-            value = at
-            while at < n and page[at] != quote:
-                at += 1
-            if hashed:
-                tag = _hashed(page, value, at, tag)
-            at += 1
-        else:
-            value = at
-            while at < n and not is_space(page[at]) and page[at] != 62:
-                at += 1
-            if hashed:
-                tag = _hashed(page, value, at, tag)
+            tag = _hashed(page, value, value_end, _hashed(page, at, name_end, tag))
+        at = end
     return attributes, tag, at + 1, slash
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from stages.extract.class_names import FAMILIES, name_bits
-from stages.extract.html_tags import find, hash_table, is_space, pack, wrapped
+from stages.extract.html_tags import find, hash_table, is_space, pack, read_attribute, wrapped
 
 # What is done with an attribute.
 _NAMES_PART, _CLASS, _STYLES, _HIDES, _COPIED = 1, 2, 4, 8, 16
@@ -61,51 +61,25 @@ def copy_attributes(
             continue
         slash = False
         begin = at
-        while (
-            at < n and not is_space(page[at]) and page[at] != 62 and page[at] != 47 and (page[at] != 61 or at == begin)
-        ):
-            at += 1
+        name_end, value, value_end, at = read_attribute(page, begin)
         what = 0
-        if at - begin <= _LONGEST:
-            name, factor = 0, 256 if at - begin <= 8 else 1099511628211
-            for k in range(begin, at):
+        if name_end - begin <= _LONGEST:
+            name, factor = 0, 256 if name_end - begin <= 8 else 1099511628211
+            for k in range(begin, name_end):
                 name = wrapped(name, factor, page[k] | 32)
             what = find(keys, values, name)
-        if what & _HIDES:
+        if what & _NAMES_PART:
+            bits |= name_bits(page, value, min(value_end, value + 400))
+        if what & _CLASS:
+            for k in range(value, min(value_end, value + 200)):
+                if not 48 <= page[k] <= 57:  # numbers tell items from their like
+                    shape = wrapped(shape, 1099511628211, page[k])
+        if what & _HIDES or (what & _STYLES and _hides(page, value, value_end)):
             bits |= _HIDDEN_BIT
-        stop = at
-        while at < n and is_space(page[at]):
-            at += 1
-        if at < n and page[at] == 61:
-            at += 1
-            while at < n and is_space(page[at]):
-                at += 1
-            value = at
-            if at < n and (page[at] == 34 or page[at] == 39):
-                quote = page[at]
-                at += 1
-                value = at
-                while at < n and page[at] != quote:
-                    at += 1
-                stop = at
-                at += 1
-            else:
-                while at < n and not is_space(page[at]) and page[at] != 62:
-                    at += 1
-                stop = at
-            if what & _NAMES_PART:
-                bits |= name_bits(page, value, min(stop, value + 400))
-            if what & _CLASS:
-                for k in range(value, min(stop, value + 200)):
-                    if not 48 <= page[k] <= 57:  # numbers tell items from their like
-                        shape = wrapped(shape, 1099511628211, page[k])
-            if what & _STYLES and _hides(page, value, stop):
-                bits |= _HIDDEN_BIT
-            stop = min(at, n)
         if what & _COPIED:
             out[to] = 32
             to += 1
-            for k in range(begin, stop):
+            for k in range(begin, min(at, n)):
                 out[to] = page[k]
                 to += 1
     if slash:

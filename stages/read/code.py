@@ -78,7 +78,7 @@ class ReadCode(Reader, name="read_code"):
                 try:
                     yield self._row(split, member, repository, path, _nearest(licenses, member.path))
                 except BrokenMember as error:
-                    about = {"failed": f"{error}".replace("\n", " ")[:300], "repository": repository, "path": path}
+                    about = {"failed": str(error), "repository": repository, "path": path}
                     yield _core(split, member.position, member.position) | about
         except BrokenArchive as error:
             where = f"{error.position}!"

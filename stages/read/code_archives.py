@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
+from curation.errors import error_text
 from stages.read.stored import DAMAGE
 from stages.read.tar_end import check_end
 
@@ -98,7 +99,7 @@ def _of_tar(open_file: Callable[[], IO[bytes]]) -> Iterator[Member]:
                         if len(data) < info.size:
                             raise tarfile.ReadError("the archive ends inside a file")
                     except _DAMAGE as error:
-                        raise BrokenArchive(f"{type(error).__name__}: {error}", info.offset) from error
+                        raise BrokenArchive(error_text(error), info.offset) from error
                     return data
 
                 yield Member(info.name, info.size, info.offset, read)
@@ -106,7 +107,7 @@ def _of_tar(open_file: Callable[[], IO[bytes]]) -> Iterator[Member]:
             at = archive.offset
             check_end(archive, file)
     except _DAMAGE as error:
-        raise BrokenArchive(f"{type(error).__name__}: {error}", at) from error
+        raise BrokenArchive(error_text(error), at) from error
 
 
 def _of_zip(open_file: Callable[[], IO[bytes]]) -> Iterator[Member]:
@@ -122,11 +123,11 @@ def _of_zip(open_file: Callable[[], IO[bytes]]) -> Iterator[Member]:
                     try:
                         return archive.read(info)
                     except _DAMAGE as error:
-                        raise BrokenMember(f"{type(error).__name__}: {error}") from error
+                        raise BrokenMember(error_text(error)) from error
 
                 yield Member(info.filename, info.file_size, at, read)
     except _DAMAGE as error:
-        raise BrokenArchive(f"{type(error).__name__}: {error}", at) from error
+        raise BrokenArchive(error_text(error), at) from error
 
 
 def _git(folder: str, *arguments: str, input: bytes | None = None) -> bytes:

@@ -17,7 +17,7 @@ from pydantic import Field
 from curation.documents import CORE, document_id
 from curation.errors import error_text
 from curation.stage import InputFile, Outcome, Reader, Split
-from stages.read.stored import DAMAGE, decompressed
+from stages.read.stored import DAMAGE, PACKED, decompressed
 
 
 def _type(alias: str) -> pa.DataType:
@@ -60,7 +60,7 @@ class ReadJsonl(Reader, name="read_jsonl"):
         self.adds()
 
     def splittable(self, file: InputFile) -> bool:
-        return not file.name.lower().endswith((".gz", ".zst", ".xz", ".bz2"))
+        return not file.name.lower().endswith(PACKED)
 
     def _lines(self, split: Split) -> Iterator[tuple[int, bytes | None]]:
         """(byte offset, line) of the lines that start in the split, without empty ones; null for one too long."""

@@ -63,7 +63,7 @@ class ReadParquet(Reader, name="read_parquet"):
                 yield from self._groups(split, parquet, names, batch_rows, batch_bytes)
         except (OSError, pa.ArrowException, ValueError) as error:
             if split.index == 0:  # every split meets it; one says so
-                yield self._failed(split, 0, str(error))
+                yield unreadable(split, self.adds(), 0, str(error))
 
     def _names(self, schema: pa.Schema) -> dict[str, str]:
         """Column of a document -> column of the file. ValueError if there is no column of text."""
@@ -94,9 +94,8 @@ class ReadParquet(Reader, name="read_parquet"):
                         done += part.num_rows
                         yield from _bounded(table, batch_bytes)
                 except (OSError, pa.ArrowException, ValueError) as error:
-                    yield self._failed(
-                        split, done, f"rows cannot be read: row group {group}, rows {done} to {end - 1}: {error}"
-                    )
+                    what = f"rows cannot be read: row group {group}, rows {done} to {end - 1}: {error}"
+                    yield unreadable(split, self.adds(), done, what)
             row = end
 
     def _documents(self, split: Split, row: int, part: pa.Table, names: dict[str, str]) -> pa.Table:
@@ -114,17 +113,19 @@ class ReadParquet(Reader, name="read_parquet"):
             columns["id"] = pc.coalesce(columns["id"], pa.array(made, pa.string()))
         return pa.table({name: columns[name] for name in types}, schema=pa.schema(list(types.items())))
 
-    def _failed(self, split: Split, row: int, error: str) -> Outcome:
-        """One record that stands for what could not be read."""
-        types = {name: column.type for name, column in CORE.items()} | self.adds()
-        values = {
-            "id": document_id(split.source, split.file.name, f"unreadable {row}"),
-            "source": split.source,
-            "file": split.file.name,
-            "position": row,
-        }
-        table = pa.table({name: pa.array([values.get(name)], kind) for name, kind in types.items()})
-        return Outcome(table, failed=pa.array([error.replace("\n", " ")[:300]]))
+
+def unreadable(split: Split, columns: dict[str, pa.DataType], row: int, error: str) -> Outcome:
+    """One failed record that stands for what could not be read, from row `row` of the file on; columns: those beside
+    the core ones."""
+    types = {name: column.type for name, column in CORE.items()} | columns
+    values = {
+        "id": document_id(split.source, split.file.name, f"unreadable {row}"),
+        "source": split.source,
+        "file": split.file.name,
+        "position": row,
+    }
+    table = pa.table({name: pa.array([values.get(name)], kind) for name, kind in types.items()})
+    return Outcome(table, failed=pa.array([error.replace("\n", " ")[:300]]))
 
 
 def first_byte(group: Any) -> int:

@@ -8,14 +8,16 @@ task fails, nothing of it is committed, and the next run reads the file again. I
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from curation.errors import StorageError
+from curation.errors import StorageError, error_text
 
 #: What decompressors and parsers raise for content that is damaged or cut off. A StorageError is none of these.
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
@@ -39,7 +41,7 @@ class _Raw(io.RawIOBase):
         try:
             data = self._file.read(len(buffer))
         except Exception as error:
-            raise StorageError(f"{self._path} cannot be read: {type(error).__name__}: {error}") from error
+            raise StorageError(f"{self._path} cannot be read: {error_text(error)}") from error
         buffer[: len(data)] = data
         return len(data)
 
@@ -64,36 +66,8 @@ def open_stored(path: str) -> io.BufferedReader:
         fs, name = fsspec.core.url_to_fs(path)
         file = fs.open(name, "rb")
     except Exception as error:
-        raise StorageError(f"{path} cannot be opened: {type(error).__name__}: {error}") from error
+        raise StorageError(f"{path} cannot be opened: {error_text(error)}") from error
     return io.BufferedReader(_Raw(file, path), BUFFER)
-
-
-@contextmanager
-def decompressed(path: str) -> Iterator[io.BufferedReader]:
-    """The content of a file, unpacked as its name says (`.gz`, `.bz2`, `.xz`, `.zst`); all frames or members of it.
-
-    One of DAMAGE where the content is damaged or cut off; StorageError as above.
-    """
-    with open_stored(path) as file:
-        yield _unpacked(file, path.lower())
-
-
-def _unpacked(file: io.BufferedReader, name: str) -> io.BufferedReader:
-    if name.endswith(".gz"):
-        import gzip
-
-        return io.BufferedReader(gzip.GzipFile(fileobj=file), BUFFER)  # type: ignore[type-var]
-    if name.endswith(".bz2"):
-        import bz2
-
-        return io.BufferedReader(bz2.BZ2File(file), BUFFER)  # type: ignore[type-var]
-    if name.endswith(".xz"):
-        import lzma
-
-        return io.BufferedReader(lzma.LZMAFile(file), BUFFER)  # type: ignore[type-var]
-    if name.endswith(".zst"):
-        return io.BufferedReader(_Zstd(file), BUFFER)
-    return file
 
 
 class _Zstd(io.RawIOBase):
@@ -134,3 +108,24 @@ class _Zstd(io.RawIOBase):
         size = min(len(buffer), len(self._out))
         buffer[:size], self._out = self._out[:size], self._out[size:]
         return size
+
+
+_UNPACK: dict[str, Callable[[Any], Any]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+    ".zst": _Zstd,
+}
+#: Endings of the names of files that `decompressed` unpacks.
+PACKED = tuple(_UNPACK)
+
+
+@contextmanager
+def decompressed(path: str) -> Iterator[io.BufferedReader]:
+    """The content of a file, unpacked as its name says (`PACKED`); all frames or members of it.
+
+    One of DAMAGE where the content is damaged or cut off; StorageError as above.
+    """
+    with open_stored(path) as file:
+        unpack = next((unpack for suffix, unpack in _UNPACK.items() if path.lower().endswith(suffix)), None)
+        yield io.BufferedReader(unpack(file), BUFFER) if unpack else file

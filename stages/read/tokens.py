@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from curation.documents import CORE, column_type, document_id
+from curation.documents import CORE, column_type
 from curation.errors import ConfigError, CurationError, StorageError
 from curation.stage import InputFile, Outcome, Reader, Split
 from stages.pack.token_files import identity
-from stages.read.parquet import alias_type, first_byte, listed_type
+from stages.read.parquet import alias_type, first_byte, listed_type, unreadable
 from stages.read.stored import open_stored
 
 _COUNTS = ("n_tokens", "n_bytes", "token_file")
@@ -80,7 +80,7 @@ class ReadTokens(Reader, name="read_tokens"):
                 yield from self._rows(split, parquet, batch_rows)
         except (OSError, pa.ArrowException, ValueError) as error:
             if split.index == 0:  # every split meets it; one says so
-                yield self._failed(split, 0, str(error))
+                yield unreadable(split, self.adds(), 0, str(error))
 
     def _rows(self, split: Split, parquet: pq.ParquetFile, batch_rows: int) -> Iterator[Outcome]:
         """The row groups that start in the split."""
@@ -98,7 +98,7 @@ class ReadTokens(Reader, name="read_tokens"):
                         docs = self._documents(split, row, documents.added_to(table, row))
                     except (OSError, pa.ArrowException, ValueError) as error:
                         last = row + about.num_rows - 1
-                        yield self._failed(split, row, f"rows cannot be read: {row} to {last}: {error}")
+                        yield unreadable(split, self.adds(), row, f"rows cannot be read: {row} to {last}: {error}")
                     else:
                         for start in range(0, docs.num_rows, batch_rows):
                             yield Outcome(docs.slice(start, batch_rows))
@@ -118,18 +118,6 @@ class ReadTokens(Reader, name="read_tokens"):
             name: values[name].cast(kind) if name in values else pa.nulls(n, kind) for name, kind in types.items()
         }
         return pa.table(columns)
-
-    def _failed(self, split: Split, row: int, error: str) -> Outcome:
-        """One record that stands for what could not be read."""
-        types = {name: column.type for name, column in CORE.items()} | self.adds()
-        values = {
-            "id": document_id(split.source, split.file.name, f"unreadable {row}"),
-            "source": split.source,
-            "file": split.file.name,
-            "position": row,
-        }
-        table = pa.table({name: pa.array([values.get(name)], kind) for name, kind in types.items()})
-        return Outcome(table, failed=pa.array([error.replace("\n", " ")[:300]]))
 
 
 class _Beside:
