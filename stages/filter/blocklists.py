@@ -358,8 +358,8 @@ class Blocklists:
         )
 
     def has_domain(self, name: str) -> bool:
-        """Whether a domain is listed."""
-        if not name:
+        """Whether a domain is listed. One with blanks around it is not: hashing would take them off, as of an entry."""
+        if not name or name != name.strip():
             return False
         value = hash_entries([name])
         return bool(np.isin(value, self.extra_domains).any()) or self._listed(value)

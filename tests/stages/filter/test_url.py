@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 from datatrove.data import Document
 from datatrove.pipeline.filters import url_filter
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tldextract import TLDExtract
 
@@ -191,6 +191,7 @@ def stage_and_peer_with_own_lists():
 
 
 @settings(max_examples=500, deadline=None)
+@example(urls=["www. bad.com\uff0e"])  # its domain is " bad.com"
 @given(urls=st.lists(st.lists(st.sampled_from(PIECES), max_size=9).map("".join).filter(bool), max_size=20))
 def test_any_url_gets_the_verdict_of_datatrove(stage_and_peer_with_own_lists, urls):
     stage, peer = stage_and_peer_with_own_lists
